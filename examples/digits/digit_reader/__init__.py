@@ -1,0 +1,1 @@
+"""A small model repository: it reads handwritten digits."""

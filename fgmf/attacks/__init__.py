@@ -1,0 +1,1 @@
+"""Attacks: what can be named (`catalogue`), and how Foolbox runs it (`foolbox_bridge`)."""

@@ -1,0 +1,358 @@
+"""Foolbox behind one function: batches in, adversarial images out, no foreign types.
+
+    images mapped to the unit box (several Foolbox attacks assume it)
+    attack.run on the batch, with draws fixed per image
+    on an exception: halve the batch, down to the image that causes it
+    result mapped back and projected into ball and box
+
+Foolbox's own notion of success is not used: callers judge the result themselves.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from eagerpy.astensor import astensor_
+
+from fgmf.attacks.catalogue import CATALOGUE, CatalogueEntry
+from fgmf.attacks.foolbox_draws import ImageStreams, seeded_tensor_class
+from fgmf.attacks.projection import project
+from fgmf.classifier.memory import is_out_of_memory
+from fgmf.errors import BudgetSpent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fgmf.attacks.criteria import Criterion
+    from fgmf.classifier import Classifier
+    from fgmf.threat import ThreatModel
+    from fgmf.types import Images
+
+with warnings.catch_warnings():
+    # Foolbox imports names that SciPy deprecates: the user's "error" filter must not hit us.
+    warnings.simplefilter("ignore")
+    import foolbox.attacks
+    from foolbox.attacks.base import MinimizationAttack
+    from foolbox.attacks.hop_skip_jump import HopSkipJumpAttack
+    from foolbox.criteria import Criterion as FoolboxCriterion
+    from foolbox.criteria import Misclassification, TargetedMisclassification
+    from foolbox.models.base import Model
+    from foolbox.types import Bounds as FoolboxBounds
+
+Parameters = dict[str, bool | int | float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackPlan:
+    """One attack of a gate, ready to run.
+
+    Attributes:
+        label: Unique in the gate; part of the random streams' names.
+        name: Name in the catalogue.
+        parameters: All parameters, defaults filled in.
+        restarts: Independent runs; 1 for attacks that draw nothing.
+    """
+
+    label: str
+    name: str
+    parameters: Parameters
+    restarts: int
+
+    @property
+    def entry(self) -> CatalogueEntry:
+        """Its catalogue entry."""
+        return CATALOGUE[self.name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackBatch:
+    """The images that one call of an attack works on.
+
+    Attributes:
+        images: (n, ...) float, inside the bounds.
+        criterion: For these n images.
+        keys: One stable key per image.
+        starts: (n, ...) misclassified images to walk from, for attacks that need them.
+    """
+
+    images: Images
+    criterion: Criterion
+    keys: tuple[str, ...]
+    starts: Images | None = None
+
+    def part(self, rows: slice) -> AttackBatch:
+        """Some of the images."""
+        return AttackBatch(
+            images=self.images[rows],
+            criterion=self.criterion.of(rows),
+            keys=self.keys[rows],
+            starts=None if self.starts is None else self.starts[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """What an attack made of a batch.
+
+    Attributes:
+        adversarial: (n, ...) on the CPU, inside ball and box; the clean image where it failed.
+        failures: Reason by position, for images on which the attack could not be carried out.
+    """
+
+    adversarial: Images
+    failures: dict[int, str] = field(default_factory=dict)
+
+
+class FoolboxAttack:
+    """An attack of the catalogue, bound to a classifier, a threat model and a seed.
+
+    Args:
+        plan: Which attack, with which parameters.
+        classifier: Must be inside its guard while attacked.
+        threat: Ball and box.
+        seed: The gate's seed; with labels, restarts and image keys it fixes all draws.
+        deadline: Value of ``time.monotonic()`` after which the attack stops.
+    """
+
+    def __init__(
+        self,
+        plan: AttackPlan,
+        classifier: Classifier,
+        threat: ThreatModel,
+        *,
+        seed: int,
+        deadline: float | None = None,
+    ) -> None:
+        self.plan = plan
+        self._classifier = classifier
+        self._threat = threat
+        self._seed = seed
+        self._lower, self._range = threat.bounds[0], threat.bounds[1] - threat.bounds[0]
+        self._is_unit_box = threat.bounds == (0.0, 1.0)
+        self._model = _UnitBoxModel(self._classifier_logits, deadline=deadline)
+        self._attack = _build(plan, threat)
+
+    def run(self, batch: AttackBatch, *, restart: int) -> AttackResult:
+        """Attack a batch.
+
+        Args:
+            batch: n images.
+            restart: Number of the restart, for the draws.
+
+        Returns:
+            Adversarial candidates, not yet judged.
+
+        Raises:
+            BudgetSpent: The deadline has passed.
+
+        Cost: the attack's own passes; more if an image makes Foolbox fail.
+        Randomness: fixed by seed, label, restart and each image's key.
+        """
+        if self.plan.entry.one_by_one and len(batch.keys) > 1:
+            return self._split(batch, restart, [slice(i, i + 1) for i in range(len(batch.keys))])
+        try:
+            raw = self._run_foolbox(batch, restart)
+        except BudgetSpent:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            if len(batch.keys) == 1:
+                return AttackResult(adversarial=batch.images.cpu(), failures={0: _reason(error)})
+            middle = len(batch.keys) // 2
+            return self._split(batch, restart, [slice(0, middle), slice(middle, None)])
+        bad = (~raw.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
+        failures = dict.fromkeys(bad, "the attack returned NaN or infinite values")
+        adversarial = torch.where(raw.isfinite(), raw, batch.images.cpu())
+        return AttackResult(
+            adversarial=project(batch.images, adversarial, self._threat), failures=failures
+        )
+
+    def _split(self, batch: AttackBatch, restart: int, parts: list[slice]) -> AttackResult:
+        images, failures, offset = [], {}, 0
+        for rows in parts:
+            result = self.run(batch.part(rows), restart=restart)
+            images.append(result.adversarial)
+            failures.update({offset + at: why for at, why in result.failures.items()})
+            offset += result.adversarial.shape[0]
+        return AttackResult(adversarial=torch.cat(images), failures=failures)
+
+    def _run_foolbox(self, batch: AttackBatch, restart: int) -> Images:
+        streams = ImageStreams(self._seed, (self.plan.label, restart), batch.keys)
+        tensor = seeded_tensor_class(streams)
+        inputs = tensor(self._to_unit_box(batch.images))
+        criterion = _foolbox_criterion(batch.criterion, self._classifier.device)
+        options: dict[str, Any] = {}
+        epsilon = self._threat.epsilon / self._range
+        if isinstance(self._attack, MinimizationAttack):
+            options["early_stop"] = epsilon
+        else:
+            options["epsilon"] = epsilon
+        if self.plan.entry.needs_start and batch.starts is not None:
+            options["starting_points"] = tensor(self._to_unit_box(batch.starts))
+        found = self._attack.run(self._model, inputs, criterion, **options)
+        return self._from_unit_box(found.raw.detach()).cpu()
+
+    def _to_unit_box(self, images: Images) -> Images:
+        moved = images.to(self._classifier.device)
+        if not self._is_unit_box:
+            moved = (moved - self._lower) / self._range
+        return moved.clamp(0.0, 1.0)
+
+    def _from_unit_box(self, unit_images: Images) -> Images:
+        return unit_images if self._is_unit_box else unit_images * self._range + self._lower
+
+    def _classifier_logits(self, unit_images: Images) -> torch.Tensor:
+        return self._classifier.logits(self._from_unit_box(unit_images))
+
+
+class _UnitBoxModel(Model):
+    """A classifier as Foolbox sees it: images in [0, 1], channels first, its own device."""
+
+    data_format = "channels_first"
+
+    def __init__(self, logits: Callable[[Images], torch.Tensor], *, deadline: float | None) -> None:
+        self._logits = logits
+        self._deadline = deadline
+
+    @property
+    def bounds(self) -> FoolboxBounds:
+        return FoolboxBounds(0.0, 1.0)
+
+    def __call__(self, inputs: Any) -> Any:  # noqa: ANN401 - Foolbox's signature
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise BudgetSpent("expected the attack to end within the gate's max_seconds")
+        images, restore_type = astensor_(inputs)
+        return restore_type(type(images)(self._logits(images.raw)))
+
+
+class _JudgedMisclassification(Misclassification):
+    """Misclassification for attacks that look at labels, judged by the gate's own criterion."""
+
+    def __init__(self, criterion: Criterion, device: torch.device) -> None:
+        super().__init__(criterion.labels.to(device))
+        self._criterion = criterion
+
+    def __call__(self, perturbed: Any, outputs: Any) -> Any:  # noqa: ANN401 - Foolbox's signature
+        del perturbed
+        return _judged(self._criterion, outputs)
+
+
+class _JudgedTarget(TargetedMisclassification):
+    """Targeted misclassification, judged by the gate's own criterion."""
+
+    def __init__(self, criterion: Criterion, device: torch.device) -> None:
+        super().__init__(
+            criterion.labels.to(device)
+            if criterion.targets is None
+            else criterion.targets.to(device)
+        )
+        self._criterion = criterion
+
+    def __call__(self, perturbed: Any, outputs: Any) -> Any:  # noqa: ANN401 - Foolbox's signature
+        del perturbed
+        return _judged(self._criterion, outputs)
+
+
+class _PerImageHopSkipJump(HopSkipJumpAttack):
+    """HopSkipJump whose gradient estimate does not mix the images of a batch.
+
+    Foolbox normalises the noise and the estimate by norms over the whole batch, and asks the
+    model once per draw. Here each image has its own norm, and all draws go through together.
+    Source: Chen et al. 2019, equation (16).
+    """
+
+    def approximate_gradients(
+        self,
+        is_adversarial: Any,  # noqa: ANN401 - eagerpy tensors and callables, here and below
+        x_advs: Any,  # noqa: ANN401
+        steps: int,
+        delta: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        shape = (steps, *x_advs.shape)
+        draw = x_advs.normal(shape) if self.constraint == "l2" else x_advs.uniform(shape, -1, 1)
+        noise = draw.raw
+        flat = noise.flatten(2)
+        noise = noise / flat.norm(dim=2).clamp_min(1e-12).reshape(steps, -1, *_ones(x_advs))
+        radius = delta.raw.reshape(1, -1, *_ones(x_advs))
+        perturbed = (x_advs.raw.unsqueeze(0) + radius * noise).clamp(0, 1)
+        direction = (perturbed - x_advs.raw.unsqueeze(0)) / (radius + 1e-8)
+        decisions = is_adversarial(type(x_advs)(perturbed.flatten(0, 1))).raw
+        signs = decisions.reshape(steps, -1).to(noise.dtype) * 2 - 1
+        mean = signs.mean(dim=0, keepdim=True)
+        weights = torch.where(mean.abs() == 1, signs, signs - mean)
+        estimate = (weights.reshape(steps, -1, *_ones(x_advs)) * direction).mean(dim=0)
+        size = estimate.flatten(1).norm(dim=1).clamp_min(1e-12).reshape(-1, *_ones(x_advs))
+        return type(x_advs)(estimate / size)
+
+
+def _ones(tensor: Any) -> list[int]:  # noqa: ANN401 - an eagerpy tensor
+    return [1] * (tensor.ndim - 1)
+
+
+def _judged(criterion: Criterion, outputs: Any) -> Any:  # noqa: ANN401 - an eagerpy tensor
+    logits, restore_type = astensor_(outputs)
+    return restore_type(type(logits)(criterion.broken(logits.raw)))
+
+
+def _foolbox_criterion(criterion: Criterion, device: torch.device) -> FoolboxCriterion:
+    if criterion.kind == "targeted":
+        return _JudgedTarget(criterion, device)
+    return _JudgedMisclassification(criterion, device)
+
+
+def _build(plan: AttackPlan, threat: ThreatModel) -> Any:  # noqa: ANN401 - a Foolbox attack
+    entry = plan.entry
+    class_name = entry.foolbox_classes[threat.norm]
+    kind = (
+        _PerImageHopSkipJump
+        if class_name == "HopSkipJumpAttack"
+        else getattr(foolbox.attacks, class_name)
+    )
+    arguments: dict[str, Any] = {**plan.parameters, **entry.fixed}
+    if entry.constraint_argument:
+        arguments["constraint"] = threat.norm
+    with warnings.catch_warnings():
+        # Brendel-Bethge announces that numba compiles; it is no fault of the user's.
+        warnings.simplefilter("ignore")
+        return kind(**arguments)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def plan_attacks(
+    named: Sequence[tuple[str, Parameters, int | None]], *, restarts: int
+) -> tuple[AttackPlan, ...]:
+    """Fill in defaults and give each attack a label that is unique in its gate.
+
+    Args:
+        named: Name, parameters and own restarts (None: the gate's) of each attack, in order.
+        restarts: The gate's restarts.
+
+    Returns:
+        One plan per entry; labels are ``pgd``, ``pgd-2``, …
+    """
+    plans = []
+    seen: dict[str, int] = {}
+    for name, parameters, own_restarts in named:
+        entry = CATALOGUE[name]
+        seen[name] = seen.get(name, 0) + 1
+        defaults = {key: parameter.default for key, parameter in entry.parameters.items()}
+        merged = defaults | parameters
+        draws = entry.random and merged.get("random_start", True) is not False
+        plans.append(
+            AttackPlan(
+                label=name if seen[name] == 1 else f"{name}-{seen[name]}",
+                name=name,
+                parameters=merged,
+                restarts=(own_restarts or restarts) if draws else 1,
+            )
+        )
+    return tuple(plans)

@@ -1,0 +1,68 @@
+"""Batches that halve when memory runs out."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from fgmf.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_Result = TypeVar("_Result")
+_CPU_ALLOCATOR_WORDS = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for the ways in which torch says that memory ran out, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and any(w in words for w in _CPU_ALLOCATOR_WORDS)
+
+
+def batched(
+    count: int, batch_size: int, run: Callable[[slice], _Result]
+) -> Iterator[tuple[slice, _Result]]:
+    """Run a function over consecutive slices of ``range(count)``, halving them on demand.
+
+    Args:
+        count: Number of items.
+        batch_size: Largest slice.
+        run: Called with each slice; called again with smaller ones if memory runs out, so it
+            must not leave half a result behind.
+
+    Yields:
+        Each slice with what `run` returned for it, in order.
+
+    Raises:
+        InvalidInput: Memory runs out for a single item.
+    """
+    start, size = 0, batch_size
+    while start < count:
+        part = slice(start, min(start + size, count))
+        try:
+            result = run(part)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            width = part.stop - part.start
+            if width == 1:
+                raise InvalidInput(
+                    "expected memory for at least one image, but it ran out at batch size 1; "
+                    "use a smaller model or input, or a device with more memory"
+                ) from error
+            size = width // 2
+            _release()
+            continue
+        yield part, result
+        start = part.stop
+
+
+def _release() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,86 @@
+"""Finding the logits in what a model returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fgmf.errors import InvalidInput
+
+
+def find_logits(output: Any, *, select: str | int | None, image_count: int) -> torch.Tensor:  # noqa: ANN401 - whatever a user's model returns
+    """Return the logits in a model's output, as (n, classes).
+
+    Args:
+        output: A tensor, tuple, list, mapping, or an object with a ``logits`` attribute.
+        select: Key, attribute or position of the logits; None finds them.
+        image_count: Rows that the logits must have.
+
+    Returns:
+        (n, classes) floating point, still attached to the graph. A single column, or a vector,
+        is the logit of class 1 of a binary model and becomes ``[0, z]``.
+
+    Raises:
+        InvalidInput: There are no logits, or more than one candidate, or a wrong shape.
+    """
+    tensor = _select(output, select) if select is not None else _search(output)
+    if not isinstance(tensor, torch.Tensor):
+        message = f"expected the model to return logits as a tensor, got {_describe(output)}"
+        raise InvalidInput(f"{message}; name them with `output`")
+    if not tensor.dtype.is_floating_point:
+        message = f"expected floating-point logits, got {tensor.dtype}: class labels have no margin"
+        raise InvalidInput(f"{message}; return the logits before argmax")
+    if tensor.ndim == 1:
+        tensor = tensor.unsqueeze(1)
+    if tensor.ndim != 2 or tensor.shape[0] != image_count or tensor.shape[1] == 0:
+        message = (
+            f"expected logits of shape ({image_count}, classes), got {tuple(tensor.shape)}; "
+            "the model must be a classifier that keeps one row per image"
+        )
+        raise InvalidInput(message)
+    if tensor.shape[1] == 1:
+        tensor = torch.cat([torch.zeros_like(tensor), tensor], dim=1)
+    return tensor
+
+
+def _select(output: Any, select: str | int) -> Any:  # noqa: ANN401 - as above
+    try:
+        if isinstance(select, int) or isinstance(output, Mapping):
+            return output[select]
+        return getattr(output, select)
+    except (KeyError, IndexError, TypeError, AttributeError):
+        message = f"expected an output named {select!r} from the model, got {_describe(output)}"
+        raise InvalidInput(message) from None
+
+
+def _search(output: Any) -> Any:  # noqa: ANN401 - as above
+    if isinstance(output, torch.Tensor):
+        return output
+    if isinstance(output, Mapping):
+        if "logits" in output:
+            return output["logits"]
+        return _only_tensor(list(output.values()))
+    logits = getattr(output, "logits", None)
+    if logits is not None:
+        return logits
+    if isinstance(output, Sequence) and not isinstance(output, str | bytes):
+        return next((entry for entry in output if isinstance(entry, torch.Tensor)), None)
+    return None
+
+
+def _only_tensor(entries: list[Any]) -> Any:  # noqa: ANN401 - as above
+    tensors = [entry for entry in entries if isinstance(entry, torch.Tensor)]
+    return tensors[0] if len(tensors) == 1 else None
+
+
+def _describe(output: Any) -> str:  # noqa: ANN401 - as above
+    if isinstance(output, torch.Tensor):
+        return f"a tensor {output.dtype} {tuple(output.shape)}"
+    if isinstance(output, Mapping):
+        return f"a {type(output).__name__} with keys {sorted(map(str, output))}"
+    if isinstance(output, Sequence) and not isinstance(output, str | bytes):
+        kinds = ", ".join(type(entry).__name__ for entry in output)
+        return f"a {type(output).__name__} of ({kinds})"
+    return f"an object of type {type(output).__name__}"

@@ -1,0 +1,168 @@
+"""The commands and their options; what they do lives in the modules beside this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer  # noqa: TID253 - only the console script imports this module
+
+from fgmf.cli.exits import exits
+
+application = typer.Typer(
+    name="fgmf",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=(
+        "Gates on adversarial robustness, without pytest.\n\nExit codes: 0 passed, 1 failed, "
+        "2 wrong use, 3 inconclusive, 4 gate file missing or broken, 5 could not be measured, "
+        "130 interrupted."
+    ),
+)
+
+GateFileArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[GATEFILE]",
+        help="Gate file, or a directory with one. Default: fgmf.toml here, or [tool.fgmf] in "
+        "pyproject.toml.",
+        show_default=False,
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(help="Profile; by default ci if the environment variable CI is set."),
+]
+SeedOption = Annotated[
+    int | None, typer.Option(min=0, max=2**63 - 1, help="Run seed instead of the file's.")
+]
+DeviceOption = Annotated[str | None, typer.Option(help="Device of every model.")]
+BatchSizeOption = Annotated[int | None, typer.Option(min=1, help="Batch size of every model.")]
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        from fgmf import __version__
+
+        typer.echo(f"fgmf {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def _options(
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Hold the options that come before a command; the application's help is shown instead."""
+
+
+@application.command()
+def check(  # noqa: PLR0913 - one parameter per option
+    gate_file: GateFileArgument = None,
+    *,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(help="Run only this gate, or all variants of it. Can be repeated."),
+    ] = None,
+    profile: ProfileOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    batch_size: BatchSizeOption = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="json:PATH", help="Write a report of all verdicts.")
+    ] = None,
+    no_save_failures: Annotated[
+        bool, typer.Option("--no-save-failures", help="Write no broken images to .fgmf.")
+    ] = False,
+) -> None:
+    """Run the gates of a gate file."""
+    with exits():
+        from fgmf.cli.checking import CheckRequest, run_check
+
+        request = CheckRequest(
+            path=gate_file,
+            gates=tuple(gate or ()),
+            profile=profile,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            report=report,
+            save_failures=not no_save_failures,
+        )
+        raise typer.Exit(run_check(request))
+
+
+@application.command()
+def preflight(
+    gate_file: GateFileArgument = None,
+    *,
+    profile: ProfileOption = None,
+    device: DeviceOption = None,
+    batch_size: BatchSizeOption = None,
+) -> None:
+    """Look for mistakes in how models and data are used, without running a gate."""
+    with exits():
+        from fgmf.cli.preflighting import run_preflight
+
+        code = run_preflight(gate_file, profile=profile, device=device, batch_size=batch_size)
+        raise typer.Exit(code)
+
+
+@application.command()
+def init(
+    *,
+    model: Annotated[
+        str | None, typer.Option(metavar="PKG.MOD:FACTORY", help="Model factory, or ONNX file.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="PKG.MOD:FACTORY", help="Data factory, .npz file or image folder."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Where the gate file is written.")] = Path(
+        "fgmf.toml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented gate file after a look at the model and the data."""
+    with exits():
+        from fgmf.cli.starting import run_init
+
+        raise typer.Exit(run_init(output, model=model, data=data, force=force))
+
+
+@application.command()
+def replay(
+    directory: Annotated[
+        Path, typer.Argument(help="Saved failures of a gate, or a directory of such.")
+    ],
+    *,
+    gate_file: Annotated[
+        Path | None, typer.Option(help="Gate file that names the model; by default the one here.")
+    ] = None,
+    device: DeviceOption = None,
+    batch_size: BatchSizeOption = None,
+) -> None:
+    """Show saved adversarial examples to the model as it is now."""
+    with exits():
+        from fgmf.cli.replaying import run_replay
+
+        code = run_replay(directory, gate_file, device=device, batch_size=batch_size)
+        raise typer.Exit(code)
+
+
+@application.command()
+def schema(
+    document: Annotated[Literal["gatefile", "report"], typer.Argument(help="Which one.")],
+) -> None:
+    """Print the JSON Schema of the gate file (for editors) or of the report."""
+    with exits():
+        import json
+
+        from fgmf.gatefile import json_schema
+        from fgmf.reporting import report_schema
+
+        contents = json_schema() if document == "gatefile" else report_schema()
+        typer.echo(json.dumps(contents, indent=2))

@@ -1,0 +1,206 @@
+"""`fgmf check`: run gates one by one, say each verdict at once, and all of them at the end."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fgmf.canonical import write_atomically
+from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say
+from fgmf.cli.opening import open_gate_file
+from fgmf.cli.progress import ProgressLine
+from fgmf.reporting import (
+    encode_report,
+    render_details,
+    render_headline,
+    render_table,
+    report_document,
+)
+from fgmf.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fgmf.gatefile import GateFile
+    from fgmf.gates.specification import GateSpecification
+    from fgmf.running import GateRun
+    from fgmf.verdict import Verdict
+
+FAILURES = Path(".fgmf", "failures")
+"""Where evidence lies, beside the gate file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRequest:
+    """The command line of `fgmf check`; None leaves a value to the gate file."""
+
+    path: Path | None = None
+    gates: tuple[str, ...] = ()
+    profile: str | None = None
+    seed: int | None = None
+    device: str | None = None
+    batch_size: int | None = None
+    report: str | None = None
+    save_failures: bool = True
+
+
+def run_check(request: CheckRequest) -> ExitCode:
+    """Run the gates and say what came out.
+
+    Args:
+        request: The command line.
+
+    Returns:
+        The worst of all verdicts; INTERRUPTED if the run was cut short.
+
+    Raises:
+        WrongUse: A gate or a report format that there is not.
+        InvalidGateFile: The gate file is missing or broken.
+    """
+    report = None if request.report is None else _report_path(request.report)
+    gate_file = open_gate_file(request.path, profile=request.profile)
+    gates = _selected(gate_file, request.gates)
+    progress = ProgressLine()
+    run = _gate_run(gate_file, request, progress)
+    say(_introduction(run, gates, request.path))
+    verdicts, interrupted = _measure(run, gates, progress)
+    say("")
+    say(render_table(verdicts))
+    say(_counts(verdicts))
+    if report is not None:
+        facts = {
+            "seed": run.seed,
+            "profile": gate_file.profile,
+            "gate_file": _shown_path(gate_file.path),
+            "gate_file_digest": gate_file.digest,
+            "left_out": list(gate_file.left_out),
+        }
+        write_atomically(report, encode_report(report_document(verdicts, run=facts)))
+        say(f"report: {report}")
+    return ExitCode.INTERRUPTED if interrupted else exit_code_of(verdicts)
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """Say one verdict: its headline, and what a person needs to act on it if it did not pass."""
+    say(f"{verdict.outcome.upper()} {verdict.gate}: {render_headline(verdict)}")
+    if verdict.outcome is not Outcome.PASS:
+        details = render_details(verdict).splitlines()
+        say("\n".join(f"    {line}" for line in details))
+
+
+def _measure(
+    run: GateRun, gates: Sequence[GateSpecification], progress: ProgressLine
+) -> tuple[list[Verdict], bool]:
+    """Run the gates; those that an interruption leaves unmeasured are errors, never absent."""
+    from fgmf.running import error_verdict
+
+    verdicts: list[Verdict] = []
+    try:
+        for gate in gates:
+            with progress.shown(gate.name):
+                verdict = run.run(gate)
+            verdicts.append(verdict)
+            show_verdict(verdict)
+    except KeyboardInterrupt:
+        rest = gates[len(verdicts) :]
+        say(f"fgmf: interrupted, {len(rest)} of {len(gates)} gates not measured", error=True)
+        reason = "interrupted before it was measured"
+        return verdicts + [error_verdict(g.name, _kind(g), reason) for g in rest], True
+    return verdicts, False
+
+
+def _gate_run(gate_file: GateFile, request: CheckRequest, progress: ProgressLine) -> GateRun:
+    from fgmf.running import GateRun, RunSettings
+
+    failures = gate_file.path.parent / FAILURES if request.save_failures else None
+    seed = gate_file.seed if request.seed is None else request.seed
+
+    def reproduce(gate: str) -> str:
+        path = shlex.quote(_shown_path(gate_file.path))
+        command = f"fgmf check {path} --gate {shlex.quote(gate)} --seed {seed}"
+        return f"{command} --profile {shlex.quote(gate_file.profile)}"
+
+    settings = RunSettings(
+        seed=request.seed,
+        device=request.device,
+        batch_size=request.batch_size,
+        root=Path.cwd(),
+        failures_directory=failures,
+        on_progress=progress.update,
+        reproduce=reproduce,
+    )
+    return GateRun(gate_file, settings)
+
+
+def _selected(gate_file: GateFile, names: Sequence[str]) -> tuple[GateSpecification, ...]:
+    """Return the gates of the given names; a name without its suffix stands for all variants.
+
+    Raises:
+        WrongUse: There is no gate of a name, or the profile leaves it out.
+    """
+    for name in names:
+        if not any(_is_meant(gate.name, name) for gate in gate_file.gates):
+            left_out = any(_is_meant(other, name) for other in gate_file.left_out)
+            why = f"which profile {gate_file.profile} leaves out" if left_out else "which is none"
+            known = ", ".join(gate.name for gate in gate_file.gates)
+            raise WrongUse(f"expected --gate as the name of a gate ({known}), got {name!r}, {why}")
+    if not names:
+        return gate_file.gates
+    return tuple(
+        gate for gate in gate_file.gates if any(_is_meant(gate.name, name) for name in names)
+    )
+
+
+def _is_meant(gate: str, name: str) -> bool:
+    return gate == name or gate.startswith(f"{name}@")
+
+
+def _report_path(option: str) -> Path:
+    """Read ``json:PATH``.
+
+    Raises:
+        WrongUse: Another format, no path, or a directory.
+    """
+    form, _, path = option.partition(":")
+    if form != "json" or not path or Path(path).is_dir():
+        raise WrongUse(f"expected --report as json:PATH with the path of a file, got {option!r}")
+    return Path(path)
+
+
+def _introduction(
+    run: GateRun, gates: Sequence[GateSpecification], typed: Path | None
+) -> str:
+    gate_file = run.gate_file
+    path = _shown_path(gate_file.path) if typed is None else str(typed)
+    count = len(gates) if len(gates) == len(gate_file.gates) else f"{len(gates)} of "
+    if isinstance(count, str):
+        count += str(len(gate_file.gates))
+    lines = [f"{path}: {count} gates, profile {gate_file.profile}, seed {run.seed}"]
+    if gate_file.left_out:
+        lines.append(f"left out by the profile: {', '.join(gate_file.left_out)}")
+    return "\n".join(lines)
+
+
+def _counts(verdicts: Sequence[Verdict]) -> str:
+    """Write ``1 failed, 2 passed``, the worst first."""
+    words = {
+        Outcome.ERROR: "not measured",
+        Outcome.FAIL: "failed",
+        Outcome.INCONCLUSIVE: "inconclusive",
+        Outcome.PASS: "passed",
+    }
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    return ", ".join(f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome])
+
+
+def _shown_path(path: Path) -> str:
+    """Write a path as it is called from here."""
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
+
+
+def _kind(gate: GateSpecification) -> str:
+    return str(getattr(gate, "kind", ""))

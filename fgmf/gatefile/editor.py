@@ -1,0 +1,72 @@
+"""The JSON Schema of a gate file, with which editors complete and check it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fgmf.attacks.catalogue import CATALOGUE
+from fgmf.gatefile.expansion import EXPANDED_KEYS
+from fgmf.gatefile.tables import DataTable, HeadTable, ModelTable, ProfileTable
+from fgmf.gates import gate_kinds
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_REFERENCE = "#/$defs/{model}"
+
+
+def gate_file_schema() -> dict[str, Any]:
+    """Return the schema (draft 2020-12) of `fgmf.toml`; all gate kinds that are installed."""
+    definitions: dict[str, Any] = {}
+    model = _described(ModelTable, definitions)
+    head = HeadTable.model_json_schema(ref_template=_REFERENCE)
+    gates = [_gate(name, kind, definitions) for name, kind in sorted(gate_kinds().items())]
+    properties = {
+        **head["properties"],
+        "model": {"anyOf": [model, {"type": "array", "items": model, "minItems": 1}]},
+        "data": _described(DataTable, definitions),
+        "profiles": {
+            "type": "object",
+            "additionalProperties": _described(ProfileTable, definitions),
+        },
+        "gate": {"type": "array", "minItems": 1, "items": {"oneOf": gates}},
+    }
+    if "AttackSpecification" in definitions:
+        definitions["AttackSpecification"] = _attack(definitions["AttackSpecification"])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "FGMF gate file",
+        "type": "object",
+        "properties": properties,
+        "required": ["schema", "model", "data", "gate"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def _described(table: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Move a table's schema to the definitions and return a reference to it."""
+    schema = table.model_json_schema(ref_template=_REFERENCE)
+    definitions.update(schema.pop("$defs", {}))
+    definitions[table.__name__] = schema
+    return {"$ref": _REFERENCE.format(model=table.__name__)}
+
+
+def _gate(name: str, kind: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
+    reference = _described(kind, definitions)
+    schema = definitions[kind.__name__]
+    schema["properties"]["kind"] = {"const": name}
+    schema["required"] = sorted({*schema.get("required", []), "kind"})
+    for key in EXPANDED_KEYS:
+        if key in schema["properties"]:
+            one = schema["properties"][key]
+            several = {"type": "array", "items": one, "minItems": 1}
+            schema["properties"][key] = {"anyOf": [one, several]}
+    return reference
+
+
+def _attack(table: dict[str, Any]) -> dict[str, Any]:
+    """An attack is written as a table, or as its name alone."""
+    names = {"type": "string", "enum": sorted(CATALOGUE)}
+    table["properties"]["name"] = names
+    return {"anyOf": [names, table]}

@@ -1,0 +1,78 @@
+"""Names inside a gate file: distinct, safe as part of a path, and pointing to what is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fgmf.errors import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from fgmf.gatefile.loading import LocatedGate
+
+_UNSAFE_PARTS = frozenset({"", ".", ".."})
+
+
+def name_problems(entry: Mapping[str, Any], *, profiles: Collection[str]) -> Iterator[Problem]:
+    """Check the name and the profiles of one ``[[gate]]`` table.
+
+    Args:
+        entry: The table; values of a wrong type are left to the gate's kind.
+        profiles: Profiles that there are.
+    """
+    name = entry.get("name")
+    if isinstance(name, str) and _UNSAFE_PARTS.intersection(name.split("/")) and name:
+        expected = "a name without empty, '.' or '..' parts between slashes"
+        yield Problem(location="name", expected=expected, got=repr(name))
+    wanted = entry.get("profiles")
+    for position, profile in enumerate(wanted if isinstance(wanted, list) else []):
+        if isinstance(profile, str) and profile not in profiles:
+            expected = f"one of {', '.join(sorted(profiles))}, or a declared [profiles.NAME]"
+            yield Problem(location=f"profiles[{position}]", expected=expected, got=repr(profile))
+
+
+def duplicated_names(located: Sequence[LocatedGate]) -> Iterator[tuple[str, Problem]]:
+    """Find gates that have the name of an earlier one.
+
+    Yields:
+        The place of the later gate, and the problem.
+    """
+    first: dict[str, int] = {}
+    for entry in located:
+        name = entry.gate.name
+        if name in first:
+            got = f"{name!r}, the name of gate[{first[name]}]"
+            if first[name] == entry.index:
+                got = f"{name!r} twice, from a list with equal entries"
+            expected = "a name that no other gate has (an unnamed gate takes its kind)"
+            place = f"gate[{entry.index}].name"
+            yield place, Problem(location=place, expected=expected, got=got)
+        first.setdefault(name, entry.index)
+
+
+def model_problems(
+    located: Sequence[LocatedGate], names: Sequence[str | None]
+) -> Iterator[tuple[str, Problem]]:
+    """Find gates whose `model` is missing or unknown.
+
+    Args:
+        located: The gates.
+        names: Names of the models; None for one without a name. Empty if the models are broken
+            themselves, and then nothing is said.
+
+    Yields:
+        The place of the gate, and the problem.
+    """
+    if not names:
+        return
+    known = [name for name in names if name is not None]
+    for entry in located:
+        chosen = entry.gate.model
+        missing = chosen is None and len(names) > 1
+        if missing or (chosen is not None and chosen not in known):
+            shown = "nothing" if chosen is None else repr(chosen)
+            allowed = f"the name of a model, one of {', '.join(known)}"
+            expected = allowed if known else "no `model`: the only [model] has no name"
+            place = f"gate[{entry.index}].model"
+            yield place, Problem(location=place, expected=expected, got=shown)

@@ -1,0 +1,43 @@
+"""Gate kinds. Each is a specification (pydantic) with a `check` that returns a verdict.
+
+Others can add kinds through the entry-point group ``fgmf.gates``: the name of the entry point
+is the kind, its object a subclass of `GateSpecification` with a `check` method.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from fgmf.gates.robustness import AttackSpecification, RobustnessGate
+from fgmf.gates.specification import Gate, GateSpecification, Progress, RunContext
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "AttackSpecification",
+    "Gate",
+    "GateSpecification",
+    "Progress",
+    "RobustnessGate",
+    "RunContext",
+    "gate_kinds",
+]
+
+_OWN_KINDS: dict[str, type[GateSpecification]] = {"robustness": RobustnessGate}
+
+
+def gate_kinds() -> Mapping[str, type[GateSpecification]]:
+    """Return every gate kind by name: the library's own and those of entry points.
+
+    Raises:
+        ValueError: An entry point takes the name of one of the library's own kinds.
+    """
+    kinds = dict(_OWN_KINDS)
+    for entry in entry_points(group="fgmf.gates"):
+        if entry.name in kinds:
+            raise ValueError(f"expected a new kind of gate, got {entry.name!r} a second time")
+        kinds[entry.name] = entry.load()
+    return MappingProxyType(kinds)

@@ -1,0 +1,167 @@
+"""Gate kind `robustness`: robust accuracy under named attacks against a threshold.
+
+In short::
+
+    findings    = preflight(model, data)          # any unwaived error: outcome ERROR
+    sample      = stratified, seeded sample of the data
+    measurement = worst case per image over attacks and restarts, re-verified
+    outcome     = exact interval against each threshold
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fgmf.attacks.catalogue import CATALOGUE
+from fgmf.gates.problems import Misfit, misfits, one_of_the_keys
+from fgmf.gates.specification import GateSpecification, OpenShare, RunContext, Share
+from fgmf.threat import ThreatModel, parse_epsilon
+from fgmf.types import Bounds, Norm, Population
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
+
+    from fgmf.classifier import Classifier
+    from fgmf.types import Images, Labels
+    from fgmf.verdict import Verdict
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class AttackSpecification(BaseModel):
+    """One attack of a gate: its name, restarts, and parameters (`{name = "pgd", steps = 20}`)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, strict=True)
+
+    name: str
+    restarts: Count | None = None
+    """Independent random starts; None takes the gate's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:  # noqa: ANN401 - unvalidated input
+        return {"name": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Accept the name alone, and offer the names to editors."""
+        table = handler.resolve_ref_schema(handler(schema))
+        names = {"enum": sorted(CATALOGUE)}
+        table["properties"]["name"] |= names
+        return {"anyOf": [{"type": "string", **names}, table]}
+
+    @model_validator(mode="after")
+    def _known(self) -> AttackSpecification:
+        entry = CATALOGUE.get(self.name)
+        if entry is None:
+            allowed = f"the name of an attack, one of {', '.join(sorted(CATALOGUE))}"
+            raise misfits("attack", [Misfit("name", allowed, self.name)])
+        problems: list[Misfit] = []
+        for key, value in self.parameters.items():
+            parameter = entry.parameters.get(key)
+            if parameter is None:
+                keys = sorted({"name", "restarts", *entry.parameters})
+                problems.append(Misfit(key, one_of_the_keys(keys, key), unknown_key=True))
+            elif not parameter.accepts(value):
+                problems.append(Misfit(key, parameter.allowed, value))
+        if problems:
+            raise misfits("attack", problems)
+        return self
+
+    @property
+    def parameters(self) -> dict[str, bool | int | float]:
+        """The parameters that the user set, by name."""
+        return dict(self.model_extra or {})
+
+
+class RobustnessGate(GateSpecification):
+    """Robust accuracy over all images, worst case per image over attacks, with an interval.
+
+    ``RobustnessGate(norm="linf", epsilon=8 / 255, min_robust_accuracy=0.45).check(classifier,
+    images, labels)`` returns a :class:`~fgmf.verdict.Verdict`.
+    """
+
+    kind: Literal["robustness"] = "robustness"
+    norm: Norm
+    epsilon: float | str
+    """Budget in the units of the classifier's bounds; a number or text like "8/255"."""
+    min_robust_accuracy: Share
+    min_clean_accuracy: Share | None = None
+    min_worst_class_robust_accuracy: Share | None = None
+    attacks: tuple[AttackSpecification, ...] = ()
+    """Attacks in order; none means the default for the norm."""
+    restarts: Count = 1
+    """Independent random starts of each attack that draws."""
+    images: Count | Literal["all"] = 500
+    """Size of the seeded stratified sample."""
+    confidence: OpenShare = 0.95
+    population: Population = "distribution"
+    """Whether the verdict is about the distribution behind the images or exactly this set."""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Time budget; when it is spent the outcome is INCONCLUSIVE, never PASS."""
+    criterion: Literal["misclassification", "targeted", "top-k"] = "misclassification"
+    target: Annotated[int, Field(ge=0)] | Literal["least-likely"] | None = None
+    """Target class of the targeted criterion."""
+    top_k: Count | None = None
+    """k of the top-k criterion: an image is broken when its label is not among the top k."""
+
+    @field_validator("epsilon")
+    @classmethod
+    def _epsilon(cls, value: float | str) -> float | str:
+        parse_epsilon(value)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RobustnessGate:
+        problems: list[Misfit] = []
+        for attack in self.attacks:
+            norms = CATALOGUE[attack.name].foolbox_classes
+            if self.norm not in norms:
+                allowed = (
+                    f"attacks for norm {self.norm!r} ({attack.name} is for {', '.join(norms)})"
+                )
+                problems.append(Misfit("attacks", allowed, attack.name))
+        if (self.criterion == "targeted") != (self.target is not None):
+            allowed = "a class together with criterion = 'targeted', and only then"
+            problems.append(Misfit("target", allowed, self.target))
+        if (self.criterion == "top-k") != (self.top_k is not None):
+            allowed = "a number together with criterion = 'top-k', and only then"
+            problems.append(Misfit("top_k", allowed, self.top_k))
+        if problems:
+            raise misfits(type(self).__name__, problems)
+        return self
+
+    def threat_model(self, bounds: Bounds) -> ThreatModel:
+        """Return the threat model of this gate for images within `bounds`."""
+        return ThreatModel(norm=self.norm, epsilon=parse_epsilon(self.epsilon), bounds=bounds)
+
+    def check(
+        self,
+        classifier: Classifier,
+        images: Images,
+        labels: Labels,
+        *,
+        context: RunContext | None = None,
+    ) -> Verdict:
+        """Measure robust accuracy and judge it.
+
+        Args:
+            classifier: The model with its bounds and normalisation.
+            images: (n, ...) arrays or tensors within the classifier's bounds.
+            labels: (n,) class indices.
+            context: Run seed, progress, where failures are saved.
+
+        Returns:
+            A verdict. Whatever keeps the gate from being measured ends in outcome ERROR.
+
+        Cost: for each attack and restart, its passes on every image not yet broken, one
+            forward to judge and one more to re-verify each broken image.
+        """
+        from fgmf.gates.robustness_check import check_robustness
+
+        return check_robustness(self, classifier, images, labels, context or RunContext())

@@ -1,0 +1,119 @@
+"""What every gate specification has in common: validation, identity, context of a run.
+
+A specification is a frozen pydantic model, so that the same value is written in a gate file or
+in Python and has one JSON Schema. No torch here: gate files are checked before anything heavy
+is imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fgmf.errors import InvalidGateFile
+from fgmf.gates.problems import problems_of
+from fgmf.seeding import DEFAULT_RUN_SEED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fgmf.classifier import Classifier
+    from fgmf.types import Images, Labels
+    from fgmf.verdict import Verdict
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
+GateName = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._=@/-]*)?$", max_length=120)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a running gate stands; `done` and `total` count images times attack runs."""
+
+    gate: str
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What a gate needs to know about the run that it is part of.
+
+    Attributes:
+        run_seed: Seed of the run, from which the gate derives its own.
+        on_progress: Called between batches; must be quick.
+        root: Directory that artifact paths are given relative to.
+        failures_directory: Where evidence of failures is written; None writes nothing.
+        reproduce: Command that runs this gate alone, for the report.
+    """
+
+    run_seed: int = DEFAULT_RUN_SEED
+    on_progress: Callable[[Progress], None] | None = None
+    root: Path = field(default_factory=Path.cwd)
+    failures_directory: Path | None = None
+    reproduce: str = ""
+
+
+class GateSpecification(BaseModel):
+    """Fields that every gate kind has. Concrete kinds add `kind`, thresholds and `check`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    name: GateName = ""
+    """Name of the gate, unique in a run; empty takes the kind."""
+    required: bool = False
+    """The run fails if this gate is missing, deselected, skipped or expected to fail."""
+    profiles: tuple[str, ...] = ()
+    """Profiles that the gate runs in; none means all."""
+    model: str | None = None
+    """Which `[[model]]` entry the gate is about; needed only where there are several."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """Replaces the seed that is derived from the run seed and the gate's name."""
+    waive: tuple[str, ...] = ()
+    """Preflight findings that are accepted, by name. They stay visible."""
+    inconclusive: Literal["fail", "pass"] = "fail"
+    """Whether an INCONCLUSIVE outcome fails the test or is let through, visibly."""
+    save_failures: bool = True
+    """Whether broken images are written to disk; switch off for confidential images."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_as_tuples(cls, values: Any) -> Any:  # noqa: ANN401 - unvalidated input
+        """TOML and JSON have arrays where the fields have tuples."""
+        if not isinstance(values, dict):
+            return values
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None:
+            """Validate; every problem at once.
+
+            Raises:
+                InvalidGateFile: With one entry per invalid field.
+            """
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise InvalidGateFile(
+                    type(self).__name__, problems_of(error, model=type(self))
+                ) from None
+
+
+class Gate(Protocol):
+    """A gate kind: a specification with a `check`. Others can be added by entry point."""
+
+    @property
+    def name(self) -> str:
+        """Name of the gate, unique in a run; empty takes the kind."""
+        ...
+
+    def check(
+        self, classifier: Classifier, images: Images, labels: Labels, *, context: RunContext = ...
+    ) -> Verdict:
+        """Measure and judge."""
+        ...

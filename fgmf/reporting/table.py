@@ -1,0 +1,103 @@
+"""All verdicts of a run as one aligned plain-text table."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from fgmf.reporting.headline import decisive_condition, describe_condition
+from fgmf.reporting.text import (
+    first_line,
+    printable,
+    shown_count,
+    shown_interval,
+    shown_number,
+    shown_threshold,
+)
+from fgmf.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fgmf.verdict import Verdict
+
+_COLUMNS = ("outcome", "gate", "kind", "measured", "required", "images", "time", "remarks")
+_RIGHT = frozenset({"images", "time"})
+_GAP = "  "
+
+
+def render_table(verdicts: Sequence[Verdict]) -> str:
+    """Write one line per verdict under a heading, columns aligned.
+
+    Args:
+        verdicts: In the order in which they are to be shown.
+
+    Returns:
+        Plain printable text for a terminal, without a newline at its end; lines are not
+        wrapped. Empty if there are no verdicts.
+    """
+    if not verdicts:
+        return ""
+    rows = [_COLUMNS, *(_row(verdict) for verdict in verdicts)]
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def _row(verdict: Verdict) -> tuple[str, ...]:
+    measured = "-"
+    if verdict.measured is not None:
+        measured = shown_number(verdict.measured, verdict.threshold)
+        if verdict.interval is not None:
+            measured += f" {shown_interval(verdict.interval, verdict.threshold)}"
+    return (
+        _outcome(verdict),
+        printable(verdict.gate),
+        printable(verdict.kind),
+        measured,
+        "-" if verdict.threshold is None else f">= {shown_threshold(verdict.threshold)}",
+        str(verdict.image_count or "-"),
+        f"{verdict.cost.seconds:.1f} s",
+        "; ".join(_remarks(verdict)),
+    )
+
+
+def _outcome(verdict: Verdict) -> str:
+    accepted = verdict.passed and verdict.outcome is not Outcome.PASS
+    return verdict.outcome.upper() + (" (accepted)" if accepted else "")
+
+
+def _remarks(verdict: Verdict) -> list[str]:
+    """Why the row is what it is, where the numbers before it do not show that."""
+    remarks = []
+    decisive = decisive_condition(verdict)
+    if verdict.outcome is Outcome.ERROR or (
+        decisive is None and verdict.outcome is not Outcome.PASS
+    ):
+        remarks.append(first_line(verdict.reason))
+    elif decisive is not None and decisive is not verdict.conditions[0]:
+        remarks.append(describe_condition(decisive))
+    severities = Counter(finding.severity for finding in verdict.findings if not finding.waived)
+    remarks += [shown_count(count, severity) for severity, count in sorted(severities.items())]
+    waived = sum(finding.waived for finding in verdict.findings)
+    return [*remarks, f"{waived} waived"] if waived else remarks
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = (
+        _padded(cell, width, right=column in _RIGHT)
+        for column, cell, width in zip(_COLUMNS, row, widths, strict=True)
+    )
+    return _GAP.join(cells).rstrip()
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes in a terminal."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    combining = sum(unicodedata.combining(character) > 0 for character in text)
+    return len(text) + wide - combining

@@ -1,0 +1,252 @@
+"""The worst case per image over attacks and restarts.
+
+broken = images that are wrong without an adversary
+for each attack, for each restart:
+    for each batch of images that are not broken:
+        candidates = attack(batch)                # inside ball and box
+        hits       = judged in a forward pass, and once more in a fresh one of another size
+        broken    |= hits
+an image that an attack could not be carried out on, and that nothing broke, is *failed*;
+one that time ran out for is *undecided*: neither is ever counted as robust evidence.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from fgmf.attacks.foolbox_bridge import AttackBatch, AttackPlan, FoolboxAttack
+from fgmf.attacks.projection import inside, project
+from fgmf.classifier.memory import batched
+from fgmf.errors import BudgetSpent, NonFiniteOutput
+from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
+from fgmf.robustness.starts import find_starts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fgmf.attacks.criteria import Criterion
+    from fgmf.classifier import Classifier
+    from fgmf.types import ImageFlags, Images, Logits
+    from fgmf.verdict import Cost
+
+_OVERSHOOT = 1.05
+"""Minimum-norm attacks stop on the boundary, where rounding decides; a step past it does not."""
+
+
+def measure_robustness(
+    classifier: Classifier,
+    images: Images,
+    criterion: Criterion,
+    plan: RobustnessPlan,
+    *,
+    keys: Sequence[str],
+) -> RobustnessMeasurement:
+    """Attack every image with every attack until something breaks it.
+
+    Args:
+        classifier: Put back as it was afterwards.
+        images: (n, ...) float on the CPU, inside the threat's bounds.
+        criterion: When an image counts as broken; for these n images.
+        plan: Threat, attacks, seed, deadline.
+        keys: One stable key per image (a digest), for its random draws.
+
+    Returns:
+        Outcome per image, per-attack counts, re-verified examples, and cost.
+
+    Raises:
+        NonFiniteOutput: The model's clean logits are NaN or infinite.
+        ModelStateChanged: The model's state was changed by its forward pass; it is put back.
+
+    Cost: clean pass; per attack and restart its passes on unbroken images plus one forward to
+        judge; one more forward for each image that an attack broke.
+    Randomness: fixed by the seed, each attack's label, the restart and the image's key; not by
+        the batch size or the order of the images.
+    """
+    started = time.perf_counter()
+    before = classifier.cost_meter.reading()
+    with classifier.guard(seed=plan.seed):
+        state = _Measurement(classifier, images, criterion, plan, keys)
+        state.run()
+    cost = classifier.cost_meter.since(before, seconds=time.perf_counter() - started)
+    return state.result(cost)
+
+
+class _Measurement:
+    """The running state of one measurement."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        images: Images,
+        criterion: Criterion,
+        plan: RobustnessPlan,
+        keys: Sequence[str],
+    ) -> None:
+        self._classifier, self._images, self._criterion = classifier, images, criterion
+        self._plan, self._keys = plan, keys
+        self._clean_logits = _finite_logits(classifier, images)
+        self._clean_correct = criterion.correct(self._clean_logits)
+        self._broken = ~self._clean_correct | criterion.broken(self._clean_logits)
+        self._undecided = torch.zeros(len(images), dtype=torch.bool)
+        self._records = [AttackRecord(plan=attack) for attack in plan.attacks]
+        self._examples: list[Example] = []
+        self._verified = 0
+        self._runs_total = sum(attack.restarts for attack in plan.attacks)
+        self._runs_done = 0
+
+    def run(self) -> None:
+        """Run every attack and restart, or stop at the deadline."""
+        try:
+            for record in self._records:
+                attack = FoolboxAttack(
+                    record.plan,
+                    self._classifier,
+                    self._plan.threat,
+                    seed=self._plan.seed,
+                    deadline=self._plan.deadline,
+                )
+                for restart in range(record.plan.restarts):
+                    self._run_once(attack, record, restart)
+                    self._runs_done += 1
+        except BudgetSpent:
+            self._undecided = ~self._broken
+
+    def result(self, cost: Cost) -> RobustnessMeasurement:
+        """The measurement so far, as a value."""
+        failed = torch.zeros_like(self._broken)
+        for record in self._records:
+            failed[list(record.failures)] = True
+        return RobustnessMeasurement(
+            labels=self._criterion.labels,
+            predicted=self._clean_logits.argmax(dim=1),
+            clean_correct=self._clean_correct,
+            broken=self._broken,
+            undecided=self._undecided & ~self._broken,
+            failed=failed & ~self._broken,
+            records=tuple(self._records),
+            examples=tuple(self._examples),
+            verified=self._verified,
+            cost=cost,
+        )
+
+    def _run_once(self, attack: FoolboxAttack, record: AttackRecord, restart: int) -> None:
+        active = (~self._broken).nonzero().flatten().tolist()
+        if restart == 0:
+            record.attacked = len(active)
+        starts = self._starts(record, active)
+        active = [position for position in active if position not in record.no_start]
+        self._report(record.plan, 0, len(active))
+
+        def attack_part(part: slice) -> None:
+            positions = active[part]
+            rows = torch.tensor(positions)
+            result = attack.run(self._batch(rows, starts), restart=restart)
+            record.failures.update({positions[at]: why for at, why in result.failures.items()})
+            self._judge(record, rows, result.adversarial)
+
+        done = 0
+        for part, _ in batched(len(active), self._classifier.batch_size, attack_part):
+            done = part.stop
+            self._report(record.plan, done, len(active))
+
+    def _batch(self, rows: torch.Tensor, starts: dict[int, Images]) -> AttackBatch:
+        positions = rows.tolist()
+        return AttackBatch(
+            images=self._images[rows],
+            criterion=self._criterion.of(rows),
+            keys=tuple(self._keys[position] for position in positions),
+            starts=torch.stack([starts[at] for at in positions]) if starts else None,
+        )
+
+    def _starts(self, record: AttackRecord, active: list[int]) -> dict[int, Images]:
+        if not record.plan.entry.needs_start or not active:
+            return {}
+        starts = find_starts(
+            self._classifier,
+            self._images,
+            self._clean_logits,
+            self._criterion,
+            wanted=active,
+            keys=self._keys,
+            seed=self._plan.seed,
+        )
+        missing = set(active) - starts.keys()
+        if starts:
+            record.no_start.update(missing)
+        else:
+            why = "no misclassified image to start from was found for any image"
+            record.failures.update(dict.fromkeys(missing, why))
+            record.no_start.update(missing)
+        return starts
+
+    def _judge(self, record: AttackRecord, rows: torch.Tensor, candidates: Images) -> None:
+        """Judge candidates, re-verify the hits, and book what they mean."""
+        if record.plan.entry.minimum_norm:
+            candidates = self._past_the_boundary(rows, candidates)
+        hit = self._broken_by(rows, candidates)
+        at = hit.nonzero().flatten()
+        if not len(at):
+            return
+        verified, predicted = self._verify(rows[at], candidates[at])
+        for place, holds, label in zip(at.tolist(), verified, predicted, strict=True):
+            position = int(rows[place])
+            if not holds:
+                record.unverified.add(position)
+                continue
+            record.unverified.discard(position)
+            self._broken[position] = True
+            record.broken += 1
+            self._verified += 1
+            if len(self._examples) < self._plan.example_limit:
+                self._examples.append(
+                    Example(
+                        position=position,
+                        image=candidates[place].clone(),
+                        predicted=label,
+                        attack=record.plan.label,
+                    )
+                )
+
+    def _past_the_boundary(self, rows: torch.Tensor, candidates: Images) -> Images:
+        """Walk a little past the boundary, where that still breaks the image inside the ball."""
+        clean = self._images[rows]
+        further = project(clean, clean + _OVERSHOOT * (candidates - clean), self._plan.threat)
+        holds = self._broken_by(rows, further).reshape(-1, *([1] * (clean.ndim - 1)))
+        return torch.where(holds, further, candidates)
+
+    def _broken_by(self, rows: torch.Tensor, candidates: Images) -> ImageFlags:
+        logits = self._classifier.logits(candidates).detach().cpu()
+        return self._criterion.of(rows).broken(logits)
+
+    def _verify(self, rows: torch.Tensor, examples: Images) -> tuple[list[bool], list[int]]:
+        """Judge examples afresh, in a batch of another size than they were found in."""
+        count = len(rows)
+        if count == 1:
+            logits = self._classifier.logits_in_batches(torch.cat([examples, examples]))[:1]
+        else:
+            logits = self._classifier.logits_in_batches(examples, batch_size=(count + 1) // 2)
+        holds = self._criterion.of(rows).broken(logits)
+        holds &= inside(self._images[rows], examples, self._plan.threat)
+        return holds.tolist(), logits.argmax(dim=1).tolist()
+
+    def _report(self, attack: AttackPlan, done: int, active: int) -> None:
+        if self._plan.on_progress is None:
+            return
+        count = len(self._images)
+        share = self._runs_done * count + (count - active) + done
+        self._plan.on_progress(share, self._runs_total * count, attack.entry.title)
+
+
+def _finite_logits(classifier: Classifier, images: Images) -> Logits:
+    logits = classifier.logits_in_batches(images)
+    bad = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        message = (
+            f"expected finite logits, got NaN or infinite values for {len(bad)} of "
+            f"{len(images)} images (first: image {bad[0]} of the sample)"
+        )
+        raise NonFiniteOutput(message)
+    return logits

@@ -1,0 +1,103 @@
+"""The end of a run: requirements, reports, exit status. Only where reports are gathered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from pytest_fgmf.outcomes import Record, failed_report
+from pytest_fgmf.required import unmet_requirements
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fgmf.types import Json
+    from pytest_fgmf.session import GateSession
+
+_FINISHED: Final = (
+    pytest.ExitCode.OK,
+    pytest.ExitCode.TESTS_FAILED,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
+
+
+def finish(session: GateSession, run: pytest.Session) -> None:
+    """Turn what is missing into errors, write the reports, and set the exit status.
+
+    Args:
+        session: State of the run.
+        run: Pytest's session; its exit status is never made better.
+    """
+    if session.config.getoption("collectonly"):
+        if session.broken:
+            run.exitstatus = pytest.ExitCode.USAGE_ERROR
+        return
+    complaints = [] if session.broken else [*unmet_requirements(session), *_namesakes(session)]
+    for record in complaints:
+        if run.exitstatus in _FINISHED:
+            report = failed_report(record, _message(record))
+            session.config.hook.pytest_runtest_logreport(report=report)
+        else:
+            session.records.append(record)
+    for path in session.settings.reports:
+        _write(session, path)
+    if run.exitstatus in _FINISHED and (complaints or session.unwritten):
+        run.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if session.broken and run.exitstatus != pytest.ExitCode.INTERNAL_ERROR:
+        run.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def _namesakes(session: GateSession) -> list[Record]:
+    """Two gates of one name cannot be told apart in a report, nor their evidence on disk."""
+    from fgmf.running import error_verdict
+
+    places: dict[str, list[Record]] = {}
+    for record in session.records:
+        places.setdefault(record.verdict.gate, []).append(record)
+    complaints = []
+    for name, records in places.items():
+        nodeids = sorted({record.nodeid for record in records})
+        if len(nodeids) > 1:
+            reason = f"the name {name!r} is used by several gates: {', '.join(nodeids)}"
+            verdict = error_verdict(name, records[0].verdict.kind, reason)
+            complaints.append(
+                Record(verdict=verdict, nodeid=nodeids[-1], gate_file="", required=False)
+            )
+    return complaints
+
+
+def _message(record: Record) -> str:
+    from fgmf.reporting import render_headline
+
+    return render_headline(record.verdict)
+
+
+def _write(session: GateSession, path: Path) -> None:
+    from fgmf.canonical import write_atomically
+    from fgmf.errors import FgmfError
+    from fgmf.reporting import encode_report, report_document
+
+    verdicts = [record.verdict for record in session.records]
+    try:
+        document = report_document(verdicts, run=_facts(session))
+        write_atomically(path, encode_report(document))
+    except (OSError, FgmfError) as error:
+        session.unwritten.append(f"report NOT written: {path}: {type(error).__name__}: {error}")
+
+
+def _facts(session: GateSession) -> dict[str, Json]:
+    """Facts about the run that are the same in every run of the same thing."""
+    from fgmf.gatefile import active_profile
+    from fgmf.seeding import DEFAULT_RUN_SEED
+
+    gate_file = session.root_gates
+    own_seed = DEFAULT_RUN_SEED if gate_file is None else gate_file.seed
+    seed = session.settings.seed
+    return {
+        "gate_file": None if gate_file is None else session.shown(gate_file.path),
+        "gate_file_digest": None if gate_file is None else gate_file.digest,
+        "profile": active_profile(session.settings.profile),
+        "left_out": [] if gate_file is None else list(gate_file.left_out),
+        "seed": own_seed if seed is None else seed,
+    }

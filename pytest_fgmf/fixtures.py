@@ -1,0 +1,224 @@
+"""The fixture `fgmf`, and the fixtures `fgmf_model` and `fgmf_data` that a project overrides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from pytest_fgmf.outcomes import raise_unless_passed, record_verdict
+from pytest_fgmf.session import session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from fgmf.classifier import Classifier
+    from fgmf.datasets import Samples
+    from fgmf.gates import AttackSpecification
+    from fgmf.gates.specification import Gate
+    from fgmf.types import Norm, Population
+    from fgmf.verdict import Verdict
+    from pytest_fgmf.session import GateSession
+
+
+class GateFixture:
+    """What a test gets as `fgmf`: gates on the session's model and data.
+
+    Every verdict is in the table, the report and the JUnit file of the run, whether the test
+    looks at it or not.
+    """
+
+    def __init__(
+        self, *, item: pytest.Item, session: GateSession, model: object, data: object
+    ) -> None:
+        """Take the test and what `fgmf_model` and `fgmf_data` returned."""
+        self._item = item
+        self._session = session
+        self._model = model
+        self._data = data
+        self._unnamed = 0
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model, from the fixture `fgmf_model` or the gate file.
+
+        Raises:
+            FgmfError: There is none, or it cannot be loaded.
+        """
+        return self._session.classifier(self._model, name=None)
+
+    @property
+    def samples(self) -> Samples:
+        """The labelled images, from the fixture `fgmf_data` or the gate file.
+
+        Raises:
+            FgmfError: There are none, or they cannot be loaded.
+        """
+        return self._session.samples(self._data)
+
+    def check(self, gate: Gate) -> Verdict:
+        """Measure a gate of any kind.
+
+        Args:
+            gate: A gate; without a name of its own it is named after the test.
+
+        Returns:
+            Its verdict, also where it is a FAIL or an ERROR.
+        """
+        gate = self._named(gate)
+        model = getattr(gate, "model", None)
+
+        def load() -> tuple[Classifier, Samples]:
+            session = self._session
+            return session.classifier(self._model, name=model), session.samples(self._data)
+
+        verdict = self._session.measure(gate, load, self._item)
+        record_verdict(self._item, verdict, required=bool(getattr(gate, "required", False)))
+        return verdict
+
+    def assert_gate(self, gate: Gate) -> None:
+        """Measure a gate of any kind and fail the test unless it passed.
+
+        Raises:
+            GateFailure: Outcome FAIL.
+            GateInconclusive: Outcome INCONCLUSIVE, unless the gate lets it through.
+            GateError: Outcome ERROR, which pytest shows as an error (E), not a failure.
+        """
+        __tracebackhide__ = True
+        raise_unless_passed(self.check(gate))
+
+    def assert_robust(  # noqa: PLR0913 - the fields of a robustness gate, each with its type
+        self,
+        *,
+        norm: Norm,
+        epsilon: float | str,
+        min_robust_accuracy: float,
+        min_clean_accuracy: float | None = None,
+        min_worst_class_robust_accuracy: float | None = None,
+        attacks: Sequence[AttackSpecification | Mapping[str, object] | str] = (),
+        restarts: int = 1,
+        images: int | Literal["all"] = 500,
+        confidence: float = 0.95,
+        population: Population = "distribution",
+        max_seconds: float | None = None,
+        criterion: Literal["misclassification", "targeted", "top-k"] = "misclassification",
+        target: int | Literal["least-likely"] | None = None,
+        top_k: int | None = None,
+        name: str = "",
+        required: bool = False,
+        model: str | None = None,
+        seed: int | None = None,
+        waive: Sequence[str] = (),
+        inconclusive: Literal["fail", "pass"] = "fail",
+        save_failures: bool = True,
+    ) -> None:
+        """Fail the test unless the model's robust accuracy reaches a threshold.
+
+        The arguments are the fields of :class:`fgmf.gates.RobustnessGate`. The gate is named
+        after the test, so its seed, and with it the verdict, is the same in every run.
+
+        Raises:
+            GateFailure: Robust accuracy is below the threshold.
+            GateInconclusive: The interval does not decide.
+            GateError: It could not be measured, or an argument is wrong.
+        """
+        __tracebackhide__ = True
+        from fgmf.errors import InvalidGateFile
+        from fgmf.gates import RobustnessGate
+
+        name = name or self._next_name()
+        values = {
+            "norm": norm,
+            "epsilon": epsilon,
+            "min_robust_accuracy": min_robust_accuracy,
+            "min_clean_accuracy": min_clean_accuracy,
+            "min_worst_class_robust_accuracy": min_worst_class_robust_accuracy,
+            "attacks": tuple(attacks),
+            "restarts": restarts,
+            "images": images,
+            "confidence": confidence,
+            "population": population,
+            "max_seconds": max_seconds,
+            "criterion": criterion,
+            "target": target,
+            "top_k": top_k,
+            "name": name,
+            "required": required,
+            "model": model,
+            "seed": seed,
+            "waive": tuple(waive),
+            "inconclusive": inconclusive,
+            "save_failures": save_failures,
+        }
+        try:
+            gate = RobustnessGate(**values)  # type: ignore[arg-type] # validated at run time
+        except InvalidGateFile as error:
+            self._refuse(name, "robustness", error)
+        else:
+            self.assert_gate(gate)
+
+    def replay(self, directory: Path) -> None:
+        """Show saved adversarial examples to the model again.
+
+        Args:
+            directory: A gate's evidence, such as ``.fgmf/failures/robust-linf``.
+
+        Raises:
+            GateFailure: One still breaks the model.
+            GateError: The evidence or the model cannot be used.
+        """
+        __tracebackhide__ = True
+        verdict = self._session.replay(directory, self._model)
+        record_verdict(self._item, verdict, required=False)
+        raise_unless_passed(verdict)
+
+    def _named(self, gate: Gate) -> Gate:
+        copy = getattr(gate, "model_copy", None)
+        if gate.name or copy is None:
+            return gate
+        named: Gate = copy(update={"name": self._next_name()})
+        return named
+
+    def _next_name(self) -> str:
+        from pytest_fgmf.naming import gate_name_for
+
+        self._unnamed += 1
+        return gate_name_for(self._item, occurrence=self._unnamed)
+
+    def _refuse(self, name: str, kind: str, error: Exception) -> None:
+        __tracebackhide__ = True
+        from fgmf.running import error_verdict
+
+        verdict = error_verdict(name, kind, f"invalid gate: {error}")
+        record_verdict(self._item, verdict, required=False)
+        raise_unless_passed(verdict)
+
+
+@pytest.fixture(scope="session")
+def fgmf_model() -> object:
+    """Model under test: override it to return an ``fgmf.Classifier``.
+
+    Without an override it is the `[model]` of the gate file, loaded when a gate needs it.
+    """
+    return None
+
+
+@pytest.fixture(scope="session")
+def fgmf_data() -> object:
+    """Labelled images: override it to return anything that ``fgmf.datasets`` can collect.
+
+    Without an override it is the `[data]` of the gate file, loaded when a gate needs it.
+    """
+    return None
+
+
+@pytest.fixture
+def fgmf(request: pytest.FixtureRequest, fgmf_model: object, fgmf_data: object) -> GateFixture:
+    """Gates on the session's model and data, such as ``fgmf.assert_robust(...)``."""
+    return GateFixture(
+        item=request.node,
+        session=session_of(request.config),
+        model=fgmf_model,
+        data=fgmf_data,
+    )

@@ -1,0 +1,297 @@
+"""State of one pytest run, kept in `config.stash`: gate files, loaded models, verdicts.
+
+Under xdist every worker has its own state, with the models and the data; the controller has
+one with the gate file and the records, which arrive with the reports. Without xdist one state
+does both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pytest
+
+from pytest_fgmf.markers import register_kinds
+from pytest_fgmf.naming import node_id
+from pytest_fgmf.outcomes import Record, has_records, records_of
+
+if TYPE_CHECKING:
+    from fgmf.classifier import Classifier
+    from fgmf.datasets import Samples
+    from fgmf.gatefile import GateFile
+    from fgmf.gates.specification import Gate, RunContext
+    from fgmf.running import GateRun
+    from fgmf.running.measuring import Load
+    from fgmf.verdict import Verdict
+    from pytest_fgmf.options import Settings
+
+Selection = Literal["all", "node ids", "packages", "replay"]
+FAILURES_DIRECTORY: Final = Path(".fgmf", "failures")
+_STATE: Final = pytest.StashKey["GateSession"]()
+
+
+@dataclass(kw_only=True)
+class GateSession:
+    """Everything that the plugin knows about a run.
+
+    Attributes:
+        config: Pytest's configuration.
+        settings: What the user decided.
+        root_file: Gate file of the root directory, or the one that an option names.
+        selection: Whether the run is about everything, or what was picked instead.
+        files: Gate files that were read, by path.
+        broken: What is wrong with gate files that were found while collecting.
+        records: Verdicts, in the order of their arrival; only where reports are gathered.
+        fates: Why items did not count, by node id.
+        required_elsewhere: Node ids of required gates of other gate files.
+        unwritten: What is wrong with reports that could not be written.
+    """
+
+    config: pytest.Config
+    settings: Settings
+    root_file: Path | None = None
+    selection: Selection = "all"
+    files: dict[Path, GateFile] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    fates: dict[str, str] = field(default_factory=dict)
+    required_elsewhere: set[str] = field(default_factory=set)
+    unwritten: list[str] = field(default_factory=list)
+    _runs: dict[Path, GateRun] = field(default_factory=dict)
+    _collected_samples: tuple[object, Samples] | None = None
+
+    @property
+    def is_worker(self) -> bool:
+        """True in an xdist worker, which reports nothing itself."""
+        return hasattr(self.config, "workerinput")
+
+    @property
+    def root_gates(self) -> GateFile | None:
+        """The root's gate file, if it was read."""
+        return None if self.root_file is None else self.files.get(self.root_file)
+
+    def gate_file(self, path: Path) -> GateFile:
+        """Read a gate file, once.
+
+        Raises:
+            InvalidGateFile: With every problem of the file.
+        """
+        if path not in self.files:
+            from fgmf.gatefile import load_gate_file
+
+            gate_file = load_gate_file(path, profile=self.settings.profile)
+            register_kinds(self.config, [str(getattr(g, "kind", "")) for g in gate_file.gates])
+            self.files[path] = gate_file
+            if path != self.root_file:
+                names = gate_file.required
+                self.required_elsewhere |= {f"{self.shown(path)}::{name}" for name in names}
+        return self.files[path]
+
+    def shown(self, path: Path) -> str:
+        """Write a path as node ids have it: from the root directory, with slashes."""
+        return Path(os.path.relpath(path, self.config.rootpath)).as_posix()
+
+    def run_of(self, path: Path) -> GateRun:
+        """Return the run of a gate file, with its models and data, made at the first call."""
+        if path not in self._runs:
+            from fgmf.running import GateRun, RunSettings
+
+            shown = self.shown(path)
+            settings = RunSettings(
+                seed=self.settings.seed,
+                device=self.settings.device,
+                batch_size=self.settings.batch_size,
+                thread_count=_thread_share(),
+                root=self.config.rootpath,
+                failures_directory=self.config.rootpath / FAILURES_DIRECTORY,
+                reproduce=lambda name: self.command(f"{shown}::{name}"),
+            )
+            self._runs[path] = GateRun(self.gate_file(path), settings)
+        return self._runs[path]
+
+    def root_run(self) -> GateRun:
+        """Return the run of the root's gate file.
+
+        Raises:
+            InvalidInput: There is no gate file.
+            InvalidGateFile: It is broken.
+        """
+        if self.root_file is None:
+            from fgmf.errors import InvalidInput
+
+            message = (
+                "expected a model and data: override the fixtures fgmf_model and fgmf_data in "
+                f"conftest.py, or write fgmf.toml in {self.config.rootpath}"
+            )
+            raise InvalidInput(message)
+        return self.run_of(self.root_file)
+
+    def classifier(self, model: object, *, name: str | None) -> Classifier:
+        """Return the classifier for a test.
+
+        Args:
+            model: What the fixture `fgmf_model` returned; None means the gate file's.
+            name: A model of the gate file, which wins over the fixture.
+
+        Raises:
+            FgmfError: There is none, or it cannot be loaded.
+        """
+        if model is None or name is not None:
+            return self.root_run().classifier(name)
+        from fgmf.running import adjusted, limit_threads
+
+        limit_threads(_thread_share())
+        settings = self.settings
+        return adjusted(model, device=settings.device, batch_size=settings.batch_size)
+
+    def samples(self, data: object) -> Samples:
+        """Return the labelled images for a test; the last data set is kept.
+
+        Args:
+            data: What the fixture `fgmf_data` returned; None means the gate file's.
+
+        Raises:
+            FgmfError: There are none, or they cannot be used.
+        """
+        if data is None:
+            return self.root_run().samples()
+        if self._collected_samples is None or self._collected_samples[0] is not data:
+            from fgmf.datasets import collect_samples
+
+            self._collected_samples = data, collect_samples(data)
+        return self._collected_samples[1]
+
+    def measure(self, gate: Gate, load: Load, item: pytest.Item) -> Verdict:
+        """Measure a gate that is written in a test."""
+        from contextlib import nullcontext
+
+        from fgmf.running import importing_from, run_gate
+
+        path = self.root_file
+        with nullcontext() if path is None else importing_from(path.parent):
+            return run_gate(gate, load, self._context(item))
+
+    def replay(self, directory: Path, model: object) -> Verdict:
+        """Show saved adversarial examples to the model again; always a verdict."""
+        from fgmf.running import replay_failures
+
+        def load(name: str | None) -> Classifier:
+            return self.classifier(model, name=name)
+
+        return replay_failures(directory, load)
+
+    def command(self, nodeid: str) -> str:
+        """Return a command that runs one item again and comes to the same verdict."""
+        settings = self.settings
+        gate_file = self.root_gates
+        profile = settings.profile if gate_file is None else gate_file.profile
+        parts = ["pytest", shlex.quote(nodeid)]
+        if settings.gatefile is not None:
+            parts += ["--fgmf-gatefile", shlex.quote(self.shown(settings.gatefile))]
+        if profile not in {None, "default"}:
+            parts += ["--fgmf-profile", shlex.quote(str(profile))]
+        if settings.seed is not None:
+            parts += ["--fgmf-seed", str(settings.seed)]
+        return " ".join(parts)
+
+    def take_report(self, report: pytest.TestReport) -> None:
+        """Gather the verdicts of a report, or why there are none."""
+        if has_records(report):
+            self.records += records_of(report)
+        if report.skipped:
+            expected = hasattr(report, "wasxfail")
+            self.fates[report.nodeid] = "expected to fail (xfail)" if expected else "skipped"
+        elif report.failed:
+            self.fates.setdefault(report.nodeid, "failed before it was measured")
+
+    def take_deselected(self, items: list[pytest.Item]) -> None:
+        """Remember which gates were deselected."""
+        for item in items:
+            if "fgmf" in item.keywords:
+                self.fates[node_id(item)] = "deselected"
+
+    def handover(self) -> str:
+        """Encode what a worker knows and the controller does not."""
+        deselected = [nodeid for nodeid, fate in self.fates.items() if fate == "deselected"]
+        return json.dumps(
+            {
+                "deselected": deselected,
+                "required": sorted(self.required_elsewhere),
+                "broken": self.broken,
+            }
+        )
+
+    def take_handover(self, text: str) -> None:
+        """Take what a worker handed over."""
+        document: dict[str, Any] = json.loads(text)
+        self.broken |= document["broken"]
+        self.required_elsewhere |= set(document["required"])
+        for nodeid in document["deselected"]:
+            self.fates.setdefault(nodeid, "deselected")
+
+    def _context(self, item: pytest.Item) -> RunContext:
+        from fgmf.gates import RunContext
+        from fgmf.seeding import DEFAULT_RUN_SEED
+
+        seed = self.settings.seed
+        if seed is None:
+            gate_file = self._readable_root_gates()
+            seed = DEFAULT_RUN_SEED if gate_file is None else gate_file.seed
+        return RunContext(
+            run_seed=seed,
+            root=self.config.rootpath,
+            failures_directory=self.config.rootpath / FAILURES_DIRECTORY,
+            reproduce=self.command(node_id(item)),
+        )
+
+    def _readable_root_gates(self) -> GateFile | None:
+        from fgmf.errors import InvalidGateFile
+
+        try:
+            return None if self.root_file is None else self.gate_file(self.root_file)
+        except InvalidGateFile:
+            return None  # the model or the data will say so, if the gate needs the file
+
+
+class ReportGatherer:
+    """Hands reports to the state: the hook for reports is not given the configuration."""
+
+    def __init__(self, state: GateSession) -> None:
+        """Take the state of the run."""
+        self._state = state
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Gather a report."""
+        self._state.take_report(report)
+
+
+def install(config: pytest.Config, state: GateSession) -> None:
+    """Put the state of a run where the hooks and fixtures find it."""
+    config.stash[_STATE] = state
+    if not state.is_worker:
+        config.pluginmanager.register(ReportGatherer(state), "fgmf-reports")
+
+
+def state_of(config: pytest.Config) -> GateSession | None:
+    """Return the state of a run; None before the session has started."""
+    return config.stash.get(_STATE, None)
+
+
+def session_of(config: pytest.Config) -> GateSession:
+    """Return the state of a run that has started."""
+    return config.stash[_STATE]
+
+
+def _thread_share() -> int | None:
+    """Threads for one of several xdist workers; None where there is only one process."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers < 2:
+        return None
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, cores // workers)

@@ -1,0 +1,150 @@
+"""Documents: every link resolves, every page is reachable, every snippet is valid, all is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+)
+TEXTS = {path: path.read_text() for path in PAGES}
+
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _name(value: object) -> str:
+    return str(value.relative_to(ROOT)) if isinstance(value, Path) else ""
+
+
+def _anchors(text: str) -> set[str]:
+    """Anchors of the headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.strip().lower()).replace(" ", "-") for h in headings}
+
+
+def _links(path: Path) -> list[tuple[Path, str]]:
+    """Relative links of a page: target and anchor."""
+    found = []
+    for target in _LINK.findall(_FENCE.sub("", TEXTS[path])):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        found.append(((path.parent / name).resolve() if name else path, anchor))
+    return found
+
+
+def _snippets(*languages: str) -> list[tuple[Path, str]]:
+    return [
+        (path, code)
+        for path, text in TEXTS.items()
+        for language, code in _FENCE.findall(text)
+        if language in languages
+    ]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_name)
+def test_links_resolve(path: Path) -> None:
+    for target, anchor in _links(path):
+        assert target.exists(), target
+        if anchor:
+            assert anchor in _anchors(target.read_text()), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_name)
+def test_a_page_has_one_title(path: Path) -> None:
+    assert len(re.findall(r"^# ", _FENCE.sub("", TEXTS[path]), re.MULTILINE)) == 1
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in TEXTS and page not in reached:
+            reached.add(page)
+            waiting.extend(target for target, _ in _links(page))
+    assert set(PAGES) == reached
+
+
+@pytest.mark.parametrize(("path", "code"), _snippets("python"), ids=_name)
+def test_python_snippets_parse(path: Path, code: str) -> None:
+    compile(code, str(path), "exec")
+
+
+@pytest.mark.parametrize(("path", "code"), _snippets("toml"), ids=_name)
+def test_toml_snippets_parse(path: Path, code: str) -> None:
+    assert tomllib.loads(code)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_name)
+def test_every_snippet_names_its_language(path: Path) -> None:
+    assert all(language for language, _ in _FENCE.findall(TEXTS[path]))
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [s for s in _snippets("toml") if "schema = 1" in s[1]], ids=_name
+)
+def test_whole_gate_files_are_valid(path: Path, code: str, tmp_path: Path) -> None:
+    from fgmf.gatefile import load_gate_file
+
+    (tmp_path / "fgmf.toml").write_text(code)
+    assert load_gate_file(tmp_path / "fgmf.toml", profile="default").models
+
+
+def _words(page: str) -> set[str]:
+    return set(re.findall(r"`([^`\n]+)`", TEXTS[ROOT / "docs" / page]))
+
+
+def test_every_option_is_described() -> None:
+    from pytest_fgmf.options import OPTIONS
+
+    words = " ".join(_words("options.md"))
+    assert not [option.flag for option in OPTIONS if option.flag not in words]
+    assert not [option.ini for option in OPTIONS if option.ini not in words]
+
+
+def test_every_finding_is_described() -> None:
+    from fgmf.preflight.policy import FINDINGS
+
+    assert set(FINDINGS) - _words("findings.md") == set()
+
+
+def test_every_key_of_a_gate_file_is_described() -> None:
+    from fgmf.gatefile import json_schema
+
+    keys: set[str] = set()
+
+    def collect(schema: object) -> None:
+        if isinstance(schema, dict):
+            keys.update(schema.get("properties", {}))
+            for value in schema.values():
+                collect(value)
+        elif isinstance(schema, list):
+            for value in schema:
+                collect(value)
+
+    collect(json_schema())
+    assert keys - _words("gate-file.md") == set()
+
+
+def test_every_attack_is_described_with_its_parameters() -> None:
+    from fgmf.attacks.catalogue import CATALOGUE
+
+    words = _words("gate-file.md")
+    assert set(CATALOGUE) - words == set()
+    assert {name for entry in CATALOGUE.values() for name in entry.parameters} - words == set()
+
+
+def test_every_room_is_described() -> None:
+    rooms = {
+        path.name if path.suffix else f"{path.name}/"
+        for path in (ROOT / "fgmf").iterdir()
+        if path.name not in {"__init__.py", "__pycache__", "py.typed"}
+    }
+    described = {word.removeprefix("fgmf/") for word in _words("architecture.md")}
+    assert rooms - described == set()

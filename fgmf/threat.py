@@ -50,7 +50,10 @@ def _parse_text(text: str) -> float:
 
 
 def format_epsilon(epsilon: float) -> str:
-    """Write a budget as ``k/255`` where it is one, else with four significant digits."""
+    """Write a budget as people do: two digits if they are exact, ``k/255``, or four digits."""
+    short = f"{epsilon:.2g}"
+    if float(short) == epsilon:
+        return short
     numerator = round(epsilon * 255)
     if 0 < numerator < 255 and abs(epsilon * 255 - numerator) < 1e-9:
         return f"{numerator}/255"

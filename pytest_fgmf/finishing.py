@@ -35,6 +35,7 @@ def finish(session: GateSession, run: pytest.Session) -> None:
         return
     complaints = [] if session.broken else [*unmet_requirements(session), *_namesakes(session)]
     for record in complaints:
+        session.forget_uncounted(record)
         if run.exitstatus in _FINISHED:
             report = failed_report(record, _message(record))
             session.config.hook.pytest_runtest_logreport(report=report)

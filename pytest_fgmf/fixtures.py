@@ -154,9 +154,10 @@ class GateFixture:
         try:
             gate = RobustnessGate(**values)  # type: ignore[arg-type] # validated at run time
         except InvalidGateFile as error:
-            self._refuse(name, "robustness", error)
+            problems = "; ".join(map(str, error.problems))
         else:
-            self.assert_gate(gate)
+            return self.assert_gate(gate)
+        return self._refuse(name, "robustness", f"invalid gate: {problems}")
 
     def replay(self, directory: Path) -> None:
         """Show saved adversarial examples to the model again.
@@ -186,11 +187,11 @@ class GateFixture:
         self._unnamed += 1
         return gate_name_for(self._item, occurrence=self._unnamed)
 
-    def _refuse(self, name: str, kind: str, error: Exception) -> None:
+    def _refuse(self, name: str, kind: str, reason: str) -> None:
         __tracebackhide__ = True
         from fgmf.running import error_verdict
 
-        verdict = error_verdict(name, kind, f"invalid gate: {error}")
+        verdict = error_verdict(name, kind, reason)
         record_verdict(self._item, verdict, required=False)
         raise_unless_passed(verdict)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import pytest
 
@@ -105,10 +105,11 @@ def add_options(parser: pytest.Parser) -> None:
             default=None,
             help=option.meaning,
         )
+        kind: Literal["linelist", "string"] = "linelist" if option.repeatable else "string"
         parser.addini(
             option.ini,
             f"{option.meaning} (as {option.flag})",
-            type="linelist" if option.repeatable else "string",
+            type=kind,
             default=() if option.repeatable else None,
         )
 

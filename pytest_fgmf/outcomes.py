@@ -105,7 +105,7 @@ def shape_report(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.
     error = call.excinfo.value
     if not isinstance(error, GateError | GateFailure | GateInconclusive):
         return
-    if not item.config.getoption("fulltrace"):
+    if not item.config.getoption("fulltrace", default=False):
         report.longrepr = _in_words(item, call.excinfo)
     if isinstance(error, GateError) and report.when == "call":
         # Pytest has no other way to say "could not be measured" in terminal, JUnit and xdist.
@@ -160,11 +160,14 @@ def failed_report(record: Record, message: str) -> pytest.TestReport:
 
 def _in_words(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # noqa: ANN401
     """Show the message instead of a traceback; summaries show its first line."""
-    shown = excinfo.getrepr(style="value")
+    shown: Any = excinfo.getrepr(style="value")
     crash = shown.reprcrash
-    if crash is not None:
-        crash.message = str(excinfo.value).partition("\n")[0]
+    if crash is None:
+        return shown
+    crash.message = str(excinfo.value).partition("\n")[0]
+    if isinstance(item, pytest.Function):
+        shown.reprtraceback.reprentries[-1].lines.append(f"at {crash.path}:{crash.lineno}")
+    else:
         path, line, _ = item.reportinfo()
-        if not isinstance(item, pytest.Function):
-            crash.path, crash.lineno = str(path), (line or 0) + 1
+        crash.path, crash.lineno = str(path), (line or 0) + 1
     return shown

@@ -72,7 +72,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
         wanted = parent.session.isinitpath(file_path) and file_path.name == EVIDENCE_FILE
         return EvidenceCollector.from_parent(parent, path=file_path) if wanted else None
     if is_gate_file(state, file_path):
-        return GateFileCollector.from_parent(parent, path=file_path)
+        # by itself pytest names a file outside the root directory "."
+        return GateFileCollector.from_parent(
+            parent, path=file_path, nodeid=state.shown(file_path)
+        )
     return None
 
 

@@ -209,6 +209,15 @@ class GateSession:
         elif report.failed:
             self.fates.setdefault(report.nodeid, "failed before it was measured")
 
+    def forget_uncounted(self, replacement: Record) -> None:
+        """Drop records that do not count of the gate that another record is about."""
+        name, nodeid = replacement.verdict.gate, replacement.nodeid
+        self.records = [
+            record
+            for record in self.records
+            if record.counts or (record.verdict.gate, record.nodeid) != (name, nodeid)
+        ]
+
     def take_deselected(self, items: list[pytest.Item]) -> None:
         """Remember which gates were deselected."""
         for item in items:

@@ -32,7 +32,7 @@ def header_lines(session: GateSession) -> list[str]:
     lines = [f"fgmf: {shown}, profile {gate_file.profile}: {_counted(names)}"]
     if gate_file.required:
         lines[0] += " (* required)"
-    return [*lines, *_left_out(gate_file)]
+    return [*lines, *(f"fgmf: {line}" for line in _left_out(gate_file))]
 
 
 def summary_lines(session: GateSession) -> list[str]:

@@ -1,9 +1,11 @@
-"""Random draws inside Foolbox attacks, fixed per image rather than per batch.
+"""Tensors for Foolbox attacks that treat each image of a batch for itself.
 
 Foolbox draws from the global generator in the shape of the batch, so an image's noise depends
 on its neighbours. Here the tensors handed to an attack are of a subclass whose ``uniform`` and
 ``normal`` give each image the stream of its own generator: the same image, attack and restart
-see the same numbers at any batch size, in any order, on any worker.
+see the same numbers at any batch size, in any order, on any worker. Products with a vector are
+summed row by row, because BLAS rounds by the number of rows. Gradients are taken with respect to
+the images alone, so that nothing is left in the ``.grad`` of anybody's parameters.
 """
 
 from __future__ import annotations
@@ -67,6 +69,24 @@ def seeded_tensor_class(streams: ImageStreams) -> type[PyTorchTensor]:
     class SeededTensor(PyTorchTensor):
         """A PyTorch tensor whose random draws are fixed per image."""
 
+        def matmul(self, other: Any) -> SeededTensor:  # noqa: ANN401 - eagerpy's signature
+            if other.ndim != 2 or other.shape[1] != 1:
+                return super().matmul(other)
+            return type(self)((self.raw * other.raw.T).sum(dim=1, keepdim=True))
+
+        def _value_and_grad_fn(self, f: Any, has_aux: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - as above
+            def value_and_grad(inputs: Any, *arguments: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as above
+                leaf = inputs.raw.detach().clone().requires_grad_()
+                with torch.enable_grad():
+                    result = f(type(self)(leaf), *arguments)
+                    loss, *others = result if has_aux else (result,)
+                    (gradient,) = torch.autograd.grad(loss.raw, leaf)
+                found = _detached(others[0]) if others else None
+                value, slope = _detached(loss), type(self)(gradient)
+                return (value, found, slope) if has_aux else (value, slope)
+
+            return value_and_grad
+
         def uniform(self, shape: Any, low: float = 0.0, high: float = 1.0) -> SeededTensor:  # noqa: ANN401
             return self._drawn(shape, _uniform) * (high - low) + low
 
@@ -79,6 +99,12 @@ def seeded_tensor_class(streams: ImageStreams) -> type[PyTorchTensor]:
             return type(self)(values.to(self.raw.device, self.raw.dtype))
 
     return SeededTensor
+
+
+def _detached(value: Any) -> Any:  # noqa: ANN401 - a tensor, or a tuple with tensors in it
+    if isinstance(value, PyTorchTensor):
+        return type(value)(value.raw.detach())
+    return tuple(map(_detached, value)) if isinstance(value, tuple) else value
 
 
 def _uniform(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

@@ -1,8 +1,9 @@
 """Holding an adversarial image inside its ball and the box, in spite of float32 rounding.
 
-`x + epsilon` rounded to float32 can lie outside the ball of radius epsilon. What leaves this
-module lies inside when it is measured in float64: exactly for Linf, and for L2 and L1 within a
-relative `MEASURING_TOLERANCE` that covers the rounding of the float64 sum itself.
+`x + epsilon` rounded to float32 can lie outside the ball of radius epsilon. Here every value is
+rounded towards its clean value instead, so that no difference grows. What leaves this module
+lies inside when it is measured in float64: exactly for Linf, and for L2 and L1 within a relative
+`MEASURING_TOLERANCE` that covers the rounding of the float64 sum itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from fgmf.types import ImageFlags, Images, Norm
 
 MEASURING_TOLERANCE = 1e-9
-_SHRINKAGES = (1e-7, 1e-6, 1e-5, 1e-4)
 
 
 def distances(images: Images, others: Images, norm: Norm) -> torch.Tensor:
@@ -55,20 +55,13 @@ def project(images: Images, adversarial: Images, threat: ThreatModel) -> Images:
     clean, moved = images.cpu(), adversarial.cpu()
     if threat.norm == "linf":
         return _clamp_to_cube(clean, moved, threat)
-    lower, upper = threat.bounds
-    moved = moved.clamp(lower, upper)
-    for shrinkage in (0.0, *_SHRINKAGES):
-        size = distances(clean, moved, threat.norm)
-        limit = threat.epsilon * (1 - shrinkage)
-        outside = size > threat.epsilon
-        if not bool(outside.any()):
-            break
-        factor = torch.where(outside, limit / size.clamp_min(1e-300), torch.ones_like(size))
-        factor = factor.reshape(-1, *([1] * (clean.ndim - 1)))
-        shrunk = clean.double() + (moved.double() - clean.double()) * factor
-        chosen = outside.reshape(factor.shape)
-        moved = torch.where(chosen, shrunk.to(clean.dtype).clamp(lower, upper), moved)
-    return moved
+    moved = moved.clamp(*threat.bounds)
+    size = distances(clean, moved, threat.norm)
+    outside = (size > threat.epsilon).reshape(-1, *([1] * (clean.ndim - 1)))
+    factor = (threat.epsilon / size.clamp_min(1e-300)).reshape(outside.shape)
+    step = (moved.double() - clean.double()) * factor
+    shrunk = _no_farther((clean.double() + step).to(clean.dtype), clean, step.abs())
+    return torch.where(outside, shrunk.clamp(*threat.bounds), moved)
 
 
 def inside(images: Images, adversarial: Images, threat: ThreatModel) -> ImageFlags:
@@ -82,17 +75,16 @@ def inside(images: Images, adversarial: Images, threat: ThreatModel) -> ImageFla
 
 def _clamp_to_cube(clean: Images, moved: Images, threat: ThreatModel) -> Images:
     lower, upper = threat.bounds
-    exact = clean.double()
-    low = _rounded_up(exact - threat.epsilon, clean.dtype).clamp(lower, upper)
-    high = _rounded_down(exact + threat.epsilon, clean.dtype).clamp(lower, upper)
+    exact, limit = clean.double(), torch.full_like(clean, threat.epsilon, dtype=torch.float64)
+    low = _no_farther((exact - limit).to(clean.dtype), clean, limit).clamp(lower, upper)
+    high = _no_farther((exact + limit).to(clean.dtype), clean, limit).clamp(lower, upper)
     return torch.minimum(torch.maximum(moved, low), high)
 
 
-def _rounded_up(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    near = values.to(dtype)
-    above = torch.nextafter(near, torch.full_like(near, torch.inf))
-    return torch.where(near.double() < values, above, near)
+def _no_farther(values: Images, clean: Images, limits: torch.Tensor) -> Images:
+    """Step values back by one rounding step where they are more than `limits` from clean ones.
 
-
-def _rounded_down(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return -_rounded_up(-values, dtype)
+    One step is enough for values that were rounded to the nearest: it undoes the rounding.
+    """
+    farther = (values.double() - clean.double()).abs() > limits
+    return torch.where(farther, torch.nextafter(values, clean), values)

@@ -38,6 +38,9 @@ SeedOption = Annotated[
     int | None, typer.Option(min=0, max=2**63 - 1, help="Run seed instead of the file's.")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="Device of every model.")]
+TracebackOption = Annotated[
+    bool, typer.Option("--traceback", help="Show where an error was raised.")
+]
 BatchSizeOption = Annotated[int | None, typer.Option(min=1, help="Batch size of every model.")]
 
 
@@ -52,7 +55,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 @application.callback()
 def _options(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
@@ -77,6 +80,7 @@ def check(  # noqa: PLR0913 - one parameter per option
     no_save_failures: Annotated[
         bool, typer.Option("--no-save-failures", help="Write no broken images to .fgmf.")
     ] = False,
+    traceback: TracebackOption = False,
 ) -> None:
     """Run the gates of a gate file."""
     with exits():
@@ -91,6 +95,7 @@ def check(  # noqa: PLR0913 - one parameter per option
             batch_size=batch_size,
             report=report,
             save_failures=not no_save_failures,
+            traceback=traceback,
         )
         raise typer.Exit(run_check(request))
 
@@ -149,7 +154,9 @@ def replay(
     with exits():
         from fgmf.cli.replaying import run_replay
 
-        code = run_replay(directory, gate_file, device=device, batch_size=batch_size)
+        code = run_replay(
+            directory, gate_file, device=device, batch_size=batch_size, traceback=traceback
+        )
         raise typer.Exit(code)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fgmf.canonical import write_atomically
 from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say
@@ -19,18 +19,21 @@ from fgmf.reporting import (
     render_table,
     report_document,
 )
+from fgmf.reporting.text import shown_count
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fgmf.gatefile import GateFile
-    from fgmf.gates.specification import GateSpecification
+    from fgmf.gates.specification import Gate, GateSpecification
     from fgmf.running import GateRun
+    from fgmf.types import Json
     from fgmf.verdict import Verdict
 
 FAILURES = Path(".fgmf", "failures")
 """Where evidence lies, beside the gate file."""
+_TRACEBACK = "\nTraceback (most recent call last):"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ class CheckRequest:
     batch_size: int | None = None
     report: str | None = None
     save_failures: bool = True
+    traceback: bool = False
 
 
 def run_check(request: CheckRequest) -> ExitCode:
@@ -66,12 +70,12 @@ def run_check(request: CheckRequest) -> ExitCode:
     progress = ProgressLine()
     run = _gate_run(gate_file, request, progress)
     say(_introduction(run, gates, request.path))
-    verdicts, interrupted = _measure(run, gates, progress)
+    verdicts, interrupted = _measure(run, gates, progress, traceback=request.traceback)
     say("")
     say(render_table(verdicts))
     say(_counts(verdicts))
     if report is not None:
-        facts = {
+        facts: dict[str, Json] = {
             "seed": run.seed,
             "profile": gate_file.profile,
             "gate_file": _shown_path(gate_file.path),
@@ -83,16 +87,29 @@ def run_check(request: CheckRequest) -> ExitCode:
     return ExitCode.INTERRUPTED if interrupted else exit_code_of(verdicts)
 
 
-def show_verdict(verdict: Verdict) -> None:
-    """Say one verdict: its headline, and what a person needs to act on it if it did not pass."""
+def show_verdict(verdict: Verdict, *, traceback: bool = True) -> None:
+    """Say one verdict: its headline, and what a person needs to act on it if it did not pass.
+
+    Args:
+        verdict: Of any gate.
+        traceback: Also say where an error was raised.
+    """
     say(f"{verdict.outcome.upper()} {verdict.gate}: {render_headline(verdict)}")
-    if verdict.outcome is not Outcome.PASS:
-        details = render_details(verdict).splitlines()
-        say("\n".join(f"    {line}" for line in details))
+    if verdict.outcome is Outcome.PASS:
+        return
+    reason, found, _ = verdict.reason.partition(_TRACEBACK)
+    if found and not traceback:
+        verdict = replace(verdict, reason=f"{reason}\n(--traceback shows where it was raised)")
+    details = render_details(verdict).splitlines()
+    say("\n".join(f"    {line}" for line in details))
 
 
 def _measure(
-    run: GateRun, gates: Sequence[GateSpecification], progress: ProgressLine
+    run: GateRun,
+    gates: Sequence[GateSpecification],
+    progress: ProgressLine,
+    *,
+    traceback: bool,
 ) -> tuple[list[Verdict], bool]:
     """Run the gates; those that an interruption leaves unmeasured are errors, never absent."""
     from fgmf.running import error_verdict
@@ -101,9 +118,9 @@ def _measure(
     try:
         for gate in gates:
             with progress.shown(gate.name):
-                verdict = run.run(gate)
+                verdict = run.run(cast("Gate", gate))
             verdicts.append(verdict)
-            show_verdict(verdict)
+            show_verdict(verdict, traceback=traceback)
     except KeyboardInterrupt:
         rest = gates[len(verdicts) :]
         say(f"fgmf: interrupted, {len(rest)} of {len(gates)} gates not measured", error=True)
@@ -170,15 +187,13 @@ def _report_path(option: str) -> Path:
     return Path(path)
 
 
-def _introduction(
-    run: GateRun, gates: Sequence[GateSpecification], typed: Path | None
-) -> str:
+def _introduction(run: GateRun, gates: Sequence[GateSpecification], typed: Path | None) -> str:
     gate_file = run.gate_file
     path = _shown_path(gate_file.path) if typed is None else str(typed)
-    count = len(gates) if len(gates) == len(gate_file.gates) else f"{len(gates)} of "
-    if isinstance(count, str):
-        count += str(len(gate_file.gates))
-    lines = [f"{path}: {count} gates, profile {gate_file.profile}, seed {run.seed}"]
+    count = shown_count(len(gates), "gate")
+    if len(gates) < len(gate_file.gates):
+        count += f" of {len(gate_file.gates)}"
+    lines = [f"{path}: {count}, profile {gate_file.profile}, seed {run.seed}"]
     if gate_file.left_out:
         lines.append(f"left out by the profile: {', '.join(gate_file.left_out)}")
     return "\n".join(lines)
@@ -193,7 +208,9 @@ def _counts(verdicts: Sequence[Verdict]) -> str:
         Outcome.PASS: "passed",
     }
     counts = Counter(verdict.outcome for verdict in verdicts)
-    return ", ".join(f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome])
+    return ", ".join(
+        f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome]
+    )
 
 
 def _shown_path(path: Path) -> str:

@@ -1,11 +1,12 @@
 """Exit codes, and how what goes wrong becomes one of them: never a green one.
 
-    0 passed · 1 failed · 2 wrong use of the command line · 3 inconclusive
-    4 gate file missing or broken · 5 could not be measured · 130 interrupted
+0 passed · 1 failed · 2 wrong use of the command line · 3 inconclusive
+4 gate file missing or broken · 5 could not be measured · 130 interrupted
 """
 
 from __future__ import annotations
 
+import sys
 import traceback
 from contextlib import contextmanager
 from enum import IntEnum
@@ -77,11 +78,12 @@ def exits() -> Iterator[None]:
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Write printable lines, whatever characters the terminal can show."""
+    """Write printable lines; characters that the stream does not have are escaped."""
     import typer
 
-    lines = [printable(line) for line in text.splitlines()]
-    typer.echo("\n".join(lines), err=error)
+    encoding = (sys.stderr if error else sys.stdout).encoding or "utf-8"
+    lines = "\n".join(printable(line) for line in text.splitlines())
+    typer.echo(lines.encode(encoding, errors="backslashreplace").decode(encoding), err=error)
 
 
 def _leave(message: str, code: ExitCode) -> None:

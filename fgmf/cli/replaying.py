@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgmf.cli.checking import show_verdict
 from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of
 from fgmf.cli.opening import open_gate_file
-from fgmf.errors import FgmfError
+from fgmf.failures.layout import RECORD
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from fgmf.running import GateRun
-    from fgmf.verdict import Verdict
-
-_RECORD = "repro.json"
 
 
 def run_replay(
@@ -24,6 +19,7 @@ def run_replay(
     *,
     device: str | None = None,
     batch_size: int | None = None,
+    traceback: bool = False,
 ) -> ExitCode:
     """Replay the evidence of one gate, or of every gate below a directory.
 
@@ -32,6 +28,7 @@ def run_replay(
         gate_file: Names the models; None is the one of the working directory.
         device: Device of every model; None leaves it to the file.
         batch_size: Likewise.
+        traceback: Also say where an error was raised.
 
     Returns:
         The worst of all verdicts.
@@ -40,38 +37,25 @@ def run_replay(
         WrongUse: There is no evidence.
         InvalidGateFile: The gate file is missing or broken.
     """
-    from fgmf.running import GateRun, RunSettings
+    from fgmf.running import GateRun, RunSettings, importing_from, replay_failures
 
     directories = _evidence_in(directory)
     settings = RunSettings(device=device, batch_size=batch_size)
     run = GateRun(open_gate_file(gate_file), settings)
-    verdicts = [_replayed(run, entry) for entry in directories]
+    with importing_from(run.gate_file.path.parent):
+        verdicts = [replay_failures(entry, run.classifier) for entry in directories]
     for verdict in verdicts:
-        show_verdict(verdict)
+        show_verdict(verdict, traceback=traceback)
     return exit_code_of(verdicts)
 
 
 def _evidence_in(directory: Path) -> list[Path]:
     """Return directories of evidence: this one, or those directly below."""
-    if (directory / _RECORD).is_file():
+    if (directory / RECORD).is_file():
         return [directory]
     below = sorted(directory.iterdir()) if directory.is_dir() else []
-    found = [entry for entry in below if (entry / _RECORD).is_file()]
+    found = [entry for entry in below if (entry / RECORD).is_file()]
     if not found:
         message = "expected a directory of saved failures, such as .fgmf/failures/<gate>"
         raise WrongUse(f"{message}, got {directory}, where there are none")
     return found
-
-
-def _replayed(run: GateRun, directory: Path) -> Verdict:
-    from fgmf.failures import load_failures, replay
-    from fgmf.running import error_verdict, importing_from
-
-    try:
-        saved = load_failures(directory)
-        specification: Any = saved.recipe["specification"]
-        name = specification.get("model") if isinstance(specification, dict) else None
-        with importing_from(run.gate_file.path.parent):
-            return replay(directory, run.classifier(name))
-    except FgmfError as error:
-        return error_verdict(directory.name, "replay", str(error))

@@ -72,6 +72,7 @@ def save_failures(  # noqa: PLR0913 - keyword-only, one array per name
     dataset_indices: object,
     attack_names: Sequence[str],
     recipe: Mapping[str, Json],
+    broken_count: int | None = None,
     size_limit: int = SIZE_LIMIT,
     image_limit: int = IMAGE_LIMIT,
 ) -> tuple[Path, ...]:
@@ -90,6 +91,7 @@ def save_failures(  # noqa: PLR0913 - keyword-only, one array per name
         recipe: How the examples were made: `specification` (with `criterion` and `top_k` where
             they are not the default), `gate_seed`, `model_digest`, `data_digest`, `threat`
             (`norm`, `epsilon`, `bounds`), `library_versions`, `command`.
+        broken_count: Images that the gate broke, where it hands in only some; None takes n.
         size_limit: Most bytes that are written.
         image_limit: Most images that are kept.
 
@@ -117,7 +119,8 @@ def save_failures(  # noqa: PLR0913 - keyword-only, one array per name
     if not positions:
         discard_failures(directory, gate=gate)
         return ()
-    files = _files(broken.some(positions), gate, recipe, broken_count=len(broken))
+    total = len(broken) if broken_count is None else broken_count
+    files = _files(broken.some(positions), gate, recipe, broken_count=total)
     if sum(map(len, files.values())) > size_limit:
         del files[layout.PICTURE]
     return _write(directory, gate, files)

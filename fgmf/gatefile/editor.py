@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fgmf.attacks.catalogue import CATALOGUE
 from fgmf.gatefile.expansion import EXPANDED_KEYS
 from fgmf.gatefile.tables import DataTable, HeadTable, ModelTable, ProfileTable
 from fgmf.gates import gate_kinds
@@ -31,8 +30,6 @@ def gate_file_schema() -> dict[str, Any]:
         },
         "gate": {"type": "array", "minItems": 1, "items": {"oneOf": gates}},
     }
-    if "AttackSpecification" in definitions:
-        definitions["AttackSpecification"] = _attack(definitions["AttackSpecification"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "FGMF gate file",
@@ -63,10 +60,3 @@ def _gate(name: str, kind: type[BaseModel], definitions: dict[str, Any]) -> dict
             several = {"type": "array", "items": one, "minItems": 1}
             schema["properties"][key] = {"anyOf": [one, several]}
     return reference
-
-
-def _attack(table: dict[str, Any]) -> dict[str, Any]:
-    """An attack is written as a table, or as its name alone."""
-    names = {"type": "string", "enum": sorted(CATALOGUE)}
-    table["properties"]["name"] = names
-    return {"anyOf": [names, table]}

@@ -94,9 +94,11 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
 def _place(message: str, text: str) -> tuple[str, str]:
     """Where a parser's message points, and the line that stands there."""
     match = _POSITION.search(message)
-    if match is None or match[1] is None:
-        return "end of the file", "the end of the file" if match else "another text"
-    lines = text.splitlines()
+    if match is None:
+        return _WHOLE_FILE, "another text"
+    lines = text.splitlines() or [""]
+    if match[1] is None:
+        return f"line {len(lines)}, at the end of the file", repr(lines[-1].strip()[:80])
     number = int(match[1])
     line = lines[number - 1].strip() if number <= len(lines) else ""
     return f"line {number}, column {match[2]}", repr(line[:80])

@@ -137,6 +137,7 @@ def keep_examples(
         dataset_indices=torch.tensor([measured.indices[position] for position in at]),
         attack_names=[example.attack for example in measurement.examples],
         recipe=recipe,
+        broken_count=measurement.verified,
     )
     return replace(verdict, artifacts=tuple(_relative(path, root) for path in paths))
 

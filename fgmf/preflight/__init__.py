@@ -1,8 +1,9 @@
 """Preflight: named findings about how a model and its data are used, before any gate.
 
 `data`, `labels` and `scale` look at what the user passed; `outputs`, `gradients`,
-`consistency`, `behaviour` and `normalisation` at how the model answers on a few images; `policy` names every finding and
-decides how much it weighs for which kind of gate; `inspection` runs them all.
+`consistency`, `behaviour` and `normalisation` at how the model answers on a few images;
+`policy` names every finding and decides how much it weighs for which kind of gate; `inspection`
+runs them all.
 
 Importing the package imports no torch: names can be checked while a gate file is read.
 """

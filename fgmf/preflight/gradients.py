@@ -30,6 +30,8 @@ _JITTER: Final = 1e-2
 _LARGE_SHARE: Final = 0.1
 """From this share of images on, what is wrong with their gradients could hold up a verdict:
 robust accuracy would be inflated by as much."""
+_SEVERAL: Final = 3
+"""Of a handful of images, one or two are no share to speak of."""
 _MOST: Final = 0.5
 _VANISHED_NORM: Final = 1e-12
 """L2 and L1 attacks divide by max(norm, 1e-12): below, their steps are no longer full ones."""
@@ -188,7 +190,7 @@ def observe_gradients(measured: GradientMeasurement, *, norm: Norm) -> Iterator[
     if bad:
         yield Observation(
             name="gradient-nonfinite",
-            severity=_severity(bad / count),
+            severity=_severity(bad, count),
             message=f"expected finite gradients, got NaN or infinity for {bad} of {count} images",
             fix="look for sqrt(0), log(0), 0/0 or norms of zero vectors in the model",
             evidence=_shares(images=bad, image_count=count),
@@ -196,7 +198,7 @@ def observe_gradients(measured: GradientMeasurement, *, norm: Norm) -> Iterator[
     if flat:
         yield Observation(
             name="gradient-zero",
-            severity=_severity(flat / count),
+            severity=_severity(flat, count),
             message=f"the gradient of the margin is exactly zero in every pixel for {flat} of "
             f"{count} images: attacks that follow it cannot break them",
             fix="remove rounding, thresholds, .detach() or saturated activations from the "
@@ -219,7 +221,7 @@ def _observe_saturation(
     if not vanished and saturated < _MOST * count:
         return
     gap = measured.logits.double().topk(2, dim=1).values.diff(dim=1).abs().median()
-    severity = _severity(vanished / count)
+    severity = _severity(vanished, count)
     yield Observation(
         name="saturated-logits",
         severity=severity if vanished else "note",
@@ -239,8 +241,10 @@ def _observe_saturation(
     )
 
 
-def _severity(share: float) -> Severity:
-    return "error" if share >= _LARGE_SHARE else "warning"
+def _severity(images: int, image_count: int) -> Severity:
+    share = images / image_count
+    large = share >= _LARGE_SHARE and images >= _SEVERAL
+    return "error" if large or share >= _MOST else "warning"
 
 
 def _shares(*, images: int, image_count: int) -> dict[str, Json]:

@@ -170,10 +170,20 @@ def _images(verdict: Verdict) -> Iterable[str]:
 def _artifacts(verdict: Verdict) -> Iterable[str]:
     verified = text_of(verdict.evidence, "verified")
     if verdict.artifacts:
-        files = ", ".join(printable(path) for path in verdict.artifacts)
+        files = _shown_files(verdict.artifacts)
         yield f"counterexamples: {files}" + (f" (re-verified {verified})" if verified else "")
     elif verified:
         yield f"counterexamples: not saved (re-verified {verified})"
+
+
+def _shown_files(paths: Sequence[str]) -> str:
+    """Write the directory once where all files lie in one."""
+    directories = {path.rpartition("/")[0] for path in paths}
+    directory = directories.pop()
+    if len(paths) == 1 or directories or not directory:
+        return ", ".join(printable(path) for path in paths)
+    names = ", ".join(printable(path.rpartition("/")[2]) for path in paths)
+    return f"{printable(directory)}: {names}"
 
 
 def _cost(verdict: Verdict) -> Iterable[str]:

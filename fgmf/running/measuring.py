@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgmf.errors import FgmfError, InvalidInput
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fgmf.datasets import Samples
     from fgmf.gates.specification import Gate, RunContext
 
+_OWN_FRAMES = str(Path(__file__).parent)
 Load = Callable[[], "tuple[Classifier, Samples]"]
 
 
@@ -97,6 +99,17 @@ def _accepted(gate: Gate, verdict: object) -> Verdict:
 
 
 def reason_for(error: BaseException) -> str:
-    """Say what was raised in one line that stands alone; below it, where."""
-    frames = "".join(traceback.format_exception(error.__cause__ or error)).rstrip()
-    return f"{one_line(error)}\n{frames}"
+    """Say what was raised in one line that stands alone; below it, where.
+
+    Args:
+        error: What was raised; where it translates a user's error, that one is located. An
+            error of our own says what is wrong and is not located.
+    """
+    origin = error.__cause__ or error
+    if isinstance(origin, FgmfError):
+        return one_line(error)
+    frames = origin.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OWN_FRAMES):
+        frames = frames.tb_next
+    located = "".join(traceback.format_exception(type(origin), origin, frames)).rstrip()
+    return f"{one_line(error)}\n{located}"

@@ -71,7 +71,12 @@ def test_tox_tests_the_lower_bounds_that_the_project_promises() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     promised = {}
-    for requirement in [*project["dependencies"], *extras["onnx"], *extras["numba"]]:
+    for requirement in [
+        *project["dependencies"],
+        *extras["examples"],
+        *extras["numba"],
+        *extras["onnx"],
+    ]:
         name, bound = re.match(r"([\w-]+)>=([\d.]+)", requirement).groups()
         promised[name] = bound
     tox = ConfigParser(interpolation=None)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from fgmf.attacks.catalogue import CatalogueEntry
+
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
-)
+FOUND = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+PAGES = sorted(page for page in FOUND if ".pytest_cache" not in page.parts)
 TEXTS = {path: path.read_text() for path in PAGES}
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -100,18 +103,39 @@ def _words(page: str) -> set[str]:
     return set(re.findall(r"`([^`\n]+)`", TEXTS[ROOT / "docs" / page]))
 
 
+def _missing_rows(page: str, rows: list[str]) -> str:
+    """Rows of a reference table that the page lacks, ready to be pasted."""
+    lines = set(TEXTS[ROOT / "docs" / page].splitlines())
+    return "\n".join(row for row in rows if row not in lines)
+
+
 def test_every_option_is_described() -> None:
     from pytest_fgmf.options import OPTIONS
 
-    words = " ".join(_words("options.md"))
-    assert not [option.flag for option in OPTIONS if option.flag not in words]
-    assert not [option.ini for option in OPTIONS if option.ini not in words]
+    rows = [f"| `{o.flag} {o.metavar}` | `{o.ini}` | {o.meaning} |" for o in OPTIONS]
+    assert _missing_rows("options.md", rows) == ""
 
 
 def test_every_finding_is_described() -> None:
     from fgmf.preflight.policy import FINDINGS
 
-    assert set(FINDINGS) - _words("findings.md") == set()
+    rows = [f"| `{f.name}` | {f.meaning} | {f.topic} |" for f in FINDINGS.values()]
+    assert _missing_rows("findings.md", rows) == ""
+
+
+def _attack_row(entry: CatalogueEntry) -> str:
+    parameters = ", ".join(
+        f"`{name}` ({str(p.default).lower() if p.default is True else f'{p.default:g}'})"
+        for name, p in entry.parameters.items()
+    )
+    gradient = "yes" if entry.needs_gradient else "no"
+    return f"| `{entry.name}` | {', '.join(entry.foolbox_classes)} | {gradient} | {parameters} |"
+
+
+def test_every_attack_is_described_with_its_parameters() -> None:
+    from fgmf.attacks.catalogue import CATALOGUE
+
+    assert _missing_rows("gate-file.md", [_attack_row(e) for e in CATALOGUE.values()]) == ""
 
 
 def test_every_key_of_a_gate_file_is_described() -> None:
@@ -132,12 +156,22 @@ def test_every_key_of_a_gate_file_is_described() -> None:
     assert keys - _words("gate-file.md") == set()
 
 
-def test_every_attack_is_described_with_its_parameters() -> None:
-    from fgmf.attacks.catalogue import CATALOGUE
+def test_every_exit_code_is_described() -> None:
+    from fgmf.cli.exits import ExitCode
 
-    words = _words("gate-file.md")
-    assert set(CATALOGUE) - words == set()
-    assert {name for entry in CATALOGUE.values() for name in entry.parameters} - words == set()
+    section = TEXTS[ROOT / "docs" / "exit-codes.md"].partition("## `fgmf`\n")[2]
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+    assert codes == set(ExitCode)
+
+
+def test_every_command_is_described() -> None:
+    import typer.main
+
+    from fgmf.cli.application import application
+
+    commands = typer.main.get_command(application).commands
+    described = {word.split()[1] for word in _words("options.md") if word.startswith("fgmf ")}
+    assert set(commands) <= described
 
 
 def test_every_room_is_described() -> None:

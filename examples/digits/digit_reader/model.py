@@ -27,9 +27,7 @@ class DigitReader(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
-        self.classes = nn.Sequential(
-            nn.Flatten(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 10)
-        )
+        self.classes = nn.Sequential(nn.Flatten(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 10))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images (n, 1, 8, 8) in [0, 1] to logits (n, 10)."""

@@ -15,7 +15,7 @@ import sys
 import time
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.nn.functional import cross_entropy
 
 from digit_reader.model import WEIGHTS, DigitReader
@@ -87,7 +87,7 @@ def accuracy(model: DigitReader, samples: Samples) -> float:
     """Share of the images that the model reads right."""
     with torch.no_grad():
         right = model(samples.images).argmax(dim=1) == samples.labels
-    return right.float().mean().item()
+    return float(right.float().mean())
 
 
 def _progress(text: str) -> None:
@@ -112,7 +112,7 @@ def main() -> None:
         model = train(name, digits("train"), seed=options.seed)
         _progress("")
         path = WEIGHTS / f"{name}.safetensors"
-        save_file(model.state_dict(), path)
+        path.write_bytes(save(model.state_dict()))
         clean = accuracy(model, digits("test"))
         seconds = time.perf_counter() - start
         print(f"{name}: clean test accuracy {clean:.3f}, {seconds:.1f} s, {path.name}")

@@ -41,9 +41,7 @@ def noisy_layers() -> nn.Sequential:
     )
 
 
-def train(
-    model: nn.Module, data: Samples, *, epochs: int = 12, epsilon: float = 0.0
-) -> nn.Module:
+def train(model: nn.Module, data: Samples, *, epochs: int = 12, epsilon: float = 0.0) -> nn.Module:
     """Fit a classifier; with `epsilon`, on the images that a few PGD steps make of its batches."""
     generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
 from fgmf.preflight.data import finite_images, measure_images, observe_images, usable_images
-from fgmf.preflight.policy import Observation
+
+if TYPE_CHECKING:
+    from fgmf.preflight.policy import Observation
 
 
 def pixels(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def found(
-    images: torch.Tensor, bounds: tuple[float, float] = (0.0, 1.0)
-) -> dict[str, Observation]:
+def found(images: torch.Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> dict[str, Observation]:
     return {o.name: o for o in observe_images(measure_images(images), bounds=bounds)}
 
 
@@ -22,9 +24,7 @@ def test_statistics_are_those_of_the_whole_set_across_blocks() -> None:
     measured = measure_images(images)
     channels = images.double().transpose(0, 1).flatten(1)
     assert measured.mean == pytest.approx(channels.mean(dim=1).tolist(), abs=1e-9)
-    assert measured.std == pytest.approx(
-        channels.std(dim=1, correction=0).tolist(), abs=1e-9
-    )
+    assert measured.std == pytest.approx(channels.std(dim=1, correction=0).tolist(), abs=1e-9)
     assert measured.lowest == float(images.min())
     assert measured.highest == float(images.max())
     assert (measured.count, measured.dtype, measured.whole) == (600, "float32", False)

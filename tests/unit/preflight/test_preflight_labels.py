@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
@@ -9,7 +11,9 @@ from fgmf.preflight.labels import (
     observe_label_range,
     observe_labels,
 )
-from fgmf.preflight.policy import Observation
+
+if TYPE_CHECKING:
+    from fgmf.preflight.policy import Observation
 
 
 def found(labels: torch.Tensor, image_count: int | None = None) -> dict[str, Observation]:

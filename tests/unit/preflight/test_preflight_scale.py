@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
 from fgmf.preflight.data import measure_images
-from fgmf.preflight.policy import Observation
 from fgmf.preflight.scale import observe_epsilon, observe_normalised
 from fgmf.threat import ThreatModel
+
+if TYPE_CHECKING:
+    from fgmf.preflight.policy import Observation
 
 UNIT = torch.rand((40, 3, 8, 8), generator=torch.Generator().manual_seed(0))
 BYTES = (UNIT * 255).round()
@@ -23,9 +27,7 @@ def found(
     return {o.name: o for o in observe_epsilon(measure_images(images), threat)}
 
 
-def normalised(
-    images: torch.Tensor, bounds: tuple[float, float]
-) -> dict[str, Observation]:
+def normalised(images: torch.Tensor, bounds: tuple[float, float]) -> dict[str, Observation]:
     seen = observe_normalised(measure_images(images), bounds=bounds, threat=None)
     return {o.name: o for o in seen}
 

@@ -95,7 +95,10 @@ FAILED = Verdict(
         "unverified_images": [11, 12],
         "verified": "269/269",
     },
-    artifacts=(".fgmf/failures/robust-linf/broken.png",),
+    artifacts=(
+        ".fgmf/failures/robust-linf/broken.png",
+        ".fgmf/failures/robust-linf/repro.json",
+    ),
     reproduce="fgmf check fgmf.toml --gate robust-linf --seed 7",
 )
 
@@ -122,7 +125,7 @@ def test_golden_details() -> None:
         broken images: 25, at 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 34, 36, 38 … and 5 more
         misclassified without an attack: 1, at 5
         unverified (an example did not hold in a fresh pass): 2, at 11, 12
-        counterexamples: .fgmf/failures/robust-linf/broken.png (re-verified 269/269)
+        counterexamples: .fgmf/failures/robust-linf: broken.png, repro.json (re-verified 269/269)
         cost: 12345 forward and 678 backward passes, 3.2 s
         reproduce: fgmf check fgmf.toml --gate robust-linf --seed 7
         """  # noqa: E501 - as it is printed
@@ -133,6 +136,15 @@ def test_an_error_does_not_repeat_its_headline() -> None:
     reason = "factory shop.model:load raised\nKeyError: 'weights'\n\n  in load"
     verdict = Verdict(gate="g", kind="robustness", outcome=Outcome.ERROR, reason=reason)
     assert render_details(verdict) == "  KeyError: 'weights'\n    in load"
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "expected"),
+    [(("a/b.png",), "a/b.png"), (("a/b", "c/d"), "a/b, c/d"), (("a", "b"), "a, b")],
+)
+def test_files_of_no_common_directory_are_listed(artifacts: tuple[str, ...], expected: str) -> None:
+    details = render_details(dataclasses.replace(FAILED, artifacts=artifacts))
+    assert f"counterexamples: {expected} (re-verified 269/269)" in details
 
 
 def test_unsaved_counterexamples_are_said_to_be_unsaved() -> None:

@@ -168,7 +168,7 @@ def test_reporting_imports_nothing_heavy() -> None:
         "import sys, fgmf.reporting; "
         "print(sorted({'torch', 'numpy', 'pydantic', 'rich', 'typer'} & set(sys.modules)))"
     )
-    result = subprocess.run(  # noqa: S603 - our own code
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"

@@ -9,10 +9,13 @@ import platform
 import random
 import statistics
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _RESAMPLES = 4000
 _LIBRARIES = ("pytest-fgmf", "torch", "foolbox", "numpy", "pytest")

@@ -24,23 +24,29 @@ DEFAULT_RUN_SEED = 0
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """Derive a 63-bit seed from a parent seed and the names of what it is for.
+    """Derive a 32-bit seed from a parent seed and the names of what it is for.
 
     Args:
         seed: The parent seed.
         *names: What the new seed is for, from general to particular.
 
     Returns:
-        A non-negative integer below 2**63; the same for the same arguments on every machine.
+        A non-negative integer below 2**32, short enough to read and exact in every JSON reader;
+        the same for the same arguments on every machine.
 
     Source: SHA-256 over the length-prefixed parts.
     """
+    return _fingerprint(seed, names) >> 96
+
+
+def _fingerprint(seed: int, names: tuple[str | int, ...]) -> int:
+    """128 bits of SHA-256 over the length-prefixed parts."""
     digest = hashlib.sha256()
     for part in (seed, *names):
         encoded = f"{type(part).__name__}:{part}".encode()
         digest.update(len(encoded).to_bytes(8, "big"))
         digest.update(encoded)
-    return int.from_bytes(digest.digest()[:8], "big") >> 1
+    return int.from_bytes(digest.digest()[:16], "big")
 
 
 def image_generator(seed: int, *names: str | int) -> numpy.random.Generator:
@@ -55,7 +61,7 @@ def image_generator(seed: int, *names: str | int) -> numpy.random.Generator:
     """
     import numpy as np
 
-    return np.random.Generator(np.random.Philox(key=derive_seed(seed, *names)))
+    return np.random.Generator(np.random.Philox(key=_fingerprint(seed, names)))
 
 
 @contextmanager

@@ -90,11 +90,11 @@ def hypergeometric_interval(
     tail *= 1.0 - 1e-9
 
     def enough(total: int) -> bool:
-        return _upper_tail(successes, trials, total, population) > tail
+        return hypergeometric_tail(successes, trials, total, population) > tail
 
     def too_many(total: int) -> bool:
         failures = trials - successes
-        return _upper_tail(failures, trials, population - total, population) <= tail
+        return hypergeometric_tail(failures, trials, population - total, population) <= tail
 
     lowest = _first(enough, fewest, most)
     highest = _first(too_many, lowest, most + 1) - 1
@@ -250,8 +250,20 @@ def _quotas(sizes: Counter[int], count: int, seed: int) -> dict[int, int]:
     return quotas
 
 
-def _upper_tail(successes: int, trials: int, total: int, population: int) -> float:
-    """P(X >= successes) where `trials` of a set with `total` successes are drawn."""
+def hypergeometric_tail(successes: int, trials: int, total: int, population: int) -> float:
+    """Return P(X >= successes) where `trials` of a set with `total` successes are drawn.
+
+    Args:
+        successes: Smallest count that is meant; any whole number.
+        trials: Members drawn without replacement.
+        total: Successes in the set.
+        population: Size of the set.
+
+    Returns:
+        The probability, to about 1e-12 of itself or better.
+
+    Cost: one vector operation over the possible counts.
+    """
     import numpy as np
 
     fewest, most = max(0, trials - (population - total)), min(trials, total)

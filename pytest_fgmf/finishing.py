@@ -51,8 +51,6 @@ def finish(session: GateSession, run: pytest.Session) -> None:
 
 def _namesakes(session: GateSession) -> list[Record]:
     """Two gates of one name cannot be told apart in a report, nor their evidence on disk."""
-    from fgmf.running import error_verdict
-
     places: dict[str, list[Record]] = {}
     for record in session.records:
         places.setdefault(record.verdict.gate, []).append(record)
@@ -60,6 +58,8 @@ def _namesakes(session: GateSession) -> list[Record]:
     for name, records in places.items():
         nodeids = sorted({record.nodeid for record in records})
         if len(nodeids) > 1:
+            from fgmf.running import error_verdict
+
             reason = f"the name {name!r} is used by several gates: {', '.join(nodeids)}"
             verdict = error_verdict(name, records[0].verdict.kind, reason)
             complaints.append(

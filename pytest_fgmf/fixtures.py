@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from pytest_fgmf.outcomes import raise_unless_passed, record_verdict
 from pytest_fgmf.session import session_of
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ class GateFixture:
         Returns:
             Its verdict, also where it is a FAIL or an ERROR.
         """
+        from pytest_fgmf.outcomes import record_verdict
+
         gate = self._named(gate)
         model = getattr(gate, "model", None)
 
@@ -86,6 +87,8 @@ class GateFixture:
             GateError: Outcome ERROR, which pytest shows as an error (E), not a failure.
         """
         __tracebackhide__ = True
+        from pytest_fgmf.outcomes import raise_unless_passed
+
         raise_unless_passed(self.check(gate))
 
     def assert_robust(  # noqa: PLR0913 - the fields of a robustness gate, each with its type
@@ -157,7 +160,9 @@ class GateFixture:
             problems = "; ".join(map(str, error.problems))
         else:
             return self.assert_gate(gate)
-        return self._refuse(name, "robustness", f"invalid gate: {problems}")
+        from fgmf.running import error_verdict
+
+        return self._settle(error_verdict(name, "robustness", f"invalid gate: {problems}"))
 
     def replay(self, directory: Path) -> None:
         """Show saved adversarial examples to the model again.
@@ -170,9 +175,7 @@ class GateFixture:
             GateError: The evidence or the model cannot be used.
         """
         __tracebackhide__ = True
-        verdict = self._session.replay(directory, self._model)
-        record_verdict(self._item, verdict, required=False)
-        raise_unless_passed(verdict)
+        self._settle(self._session.replay(directory, self._model))
 
     def _named(self, gate: Gate) -> Gate:
         copy = getattr(gate, "model_copy", None)
@@ -187,11 +190,10 @@ class GateFixture:
         self._unnamed += 1
         return gate_name_for(self._item, occurrence=self._unnamed)
 
-    def _refuse(self, name: str, kind: str, reason: str) -> None:
+    def _settle(self, verdict: Verdict) -> None:
         __tracebackhide__ = True
-        from fgmf.running import error_verdict
+        from pytest_fgmf.outcomes import raise_unless_passed, record_verdict
 
-        verdict = error_verdict(name, kind, reason)
         record_verdict(self._item, verdict, required=False)
         raise_unless_passed(verdict)
 

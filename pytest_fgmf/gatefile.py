@@ -1,10 +1,8 @@
-"""Collect gate files: which one is the root's, and one item per gate."""
+"""Collect gate files: one item per gate; and saved evidence: one item that replays it."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -15,13 +13,10 @@ from pytest_fgmf.session import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from fgmf.gates.specification import Gate, GateSpecification
-    from pytest_fgmf.session import GateSession, Selection
-
-_OWN_FILE: Final = "fgmf.toml"
-_SHARED_FILE: Final = "pyproject.toml"
-EVIDENCE_FILE: Final = "repro.json"
+    from pytest_fgmf.session import GateSession
 
 
 class GateFileCollector(pytest.File):
@@ -94,128 +89,39 @@ class EvidenceCollector(pytest.File):
             __tracebackhide__ = True
             fgmf.replay(directory)  # type: ignore[attr-defined] # our own fixture
 
-        yield pytest.Function.from_parent(self, name="replay", callobj=replay)
+        yield ReplayItem.from_parent(self, name="replay", callobj=replay)
 
 
-def prepare(session: GateSession) -> None:
-    """Find the gates of a run and check their files before anything runs.
+class ReplayItem(pytest.Function):
+    """Saved evidence, shown to the model that the fixtures or the gate file give."""
 
-    Raises:
-        pytest.UsageError: A gate file is broken, or an option names one that is not there.
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Point to the evidence instead of our own function."""
+        return self.path, None, f"replay of {self.path.parent.name}"
+
+
+def complete(session: GateSession, run: pytest.Session, items: list[pytest.Item]) -> None:
+    """Add the root's gates to a collection that did not come by them; keep each gate once.
+
+    Args:
+        session: State of the run.
+        run: Pytest's session.
+        items: What was collected; changed in place.
     """
-    try:
-        session.root_file = find_root_file(session)
-        session.selection = select(session)
-        for path in named_gate_files(session):
-            session.gate_file(path)
-    except Exception as error:
-        from fgmf.errors import InvalidGateFile
-
-        if isinstance(error, InvalidGateFile):
-            raise pytest.UsageError(str(error)) from None
-        raise
-
-
-def find_root_file(session: GateSession) -> Path | None:
-    """Find the gate file that belongs to the run, wherever its tests lie.
-
-    Returns:
-        The one that an option names; else that of the root directory; else, where pytest has
-        no configuration file and chose its root itself, that of a directory above it inside
-        the same repository.
-
-    Raises:
-        pytest.UsageError: The named file does not exist.
-        InvalidGateFile: A directory has two.
-    """
-    named = session.settings.gatefile
-    if named is not None:
-        if not named.is_file():
-            message = f"--fgmf-gatefile (fgmf_gatefile): expected a gate file, got {named}"
-            raise pytest.UsageError(f"{message}, which does not exist")
-        return Path(os.path.normpath(named))
-    for directory in _root_directories(session.config):
-        if _may_hold_gates(directory):
-            from fgmf.gatefile import find_gate_file
-
-            found = find_gate_file(directory)
-            if found is not None:
-                return found
-    return None
+    seen = set()
+    for item in list(items):
+        if isinstance(item, GateItem):
+            if item.nodeid in seen:  # older pytest collects a file twice that two arguments reach
+                items.remove(item)
+            seen.add(item.nodeid)
+    path = session.root_file
+    if session.selection != "all" or path is None or _is_among(path, items):
+        return
+    hook = run.gethookproxy(path.parent)
+    if not hook.pytest_ignore_collect(collection_path=path, config=session.config):
+        collector = GateFileCollector.from_parent(run, path=path, nodeid=session.shown(path))
+        items.extend(run.genitems(collector))
 
 
-def is_gate_file(session: GateSession, path: Path) -> bool:
-    """Say whether a file that pytest came by is a gate file."""
-    if session.root_file is not None and session.settings.gatefile is not None:
-        return path == session.root_file
-    if path.name == _OWN_FILE:
-        return True
-    if path.name != _SHARED_FILE or not _mentions_gates(path):
-        return False
-    from fgmf.gatefile import holds_gates
-
-    return holds_gates(path)
-
-
-def select(session: GateSession) -> Selection:
-    """Decide what the run is about, and add the root's gate file where it belongs."""
-    config = session.config
-    if session.settings.replay is not None:
-        evidence = session.settings.replay / EVIDENCE_FILE
-        if not evidence.is_file():
-            message = f"--fgmf-replay: expected saved evidence, got {evidence.parent} without "
-            raise pytest.UsageError(f"{message}{EVIDENCE_FILE}")
-        config.args[:] = [str(evidence)]
-        return "replay"
-    if any("::" in argument for argument in config.args):
-        return "node ids"
-    if config.getoption("pyargs") and not all(_exists(config, arg) for arg in config.args):
-        return "packages"
-    if session.root_file is not None:
-        config.args.append(str(session.root_file))
-    return "all"
-
-
-def named_gate_files(session: GateSession) -> list[Path]:
-    """Gate files that must be sound before anything runs: the root's and those asked for."""
-    found = []
-    if session.root_file is not None and session.selection == "all":
-        found.append(session.root_file)
-    for argument in session.config.args:
-        path = _absolute(session.config, argument)
-        if path.is_file() and path not in found and is_gate_file(session, path):
-            found.append(path)
-    return found
-
-
-def _root_directories(config: pytest.Config) -> list[Path]:
-    directories = [config.rootpath]
-    if config.inipath is None:
-        above = []
-        for directory in (config.rootpath, *config.rootpath.parents):
-            above.append(directory)
-            if (directory / ".git").exists():
-                directories += above[1:]
-                break
-    return directories
-
-
-def _may_hold_gates(directory: Path) -> bool:
-    own = os.path.lexists(directory / _OWN_FILE)
-    return own or _mentions_gates(directory / _SHARED_FILE)
-
-
-def _mentions_gates(path: Path) -> bool:
-    try:
-        return b"fgmf" in path.read_bytes()
-    except OSError:
-        return False
-
-
-def _absolute(config: pytest.Config, argument: str) -> Path:
-    place = argument.partition("::")[0]
-    return Path(os.path.normpath(config.invocation_params.dir / place))
-
-
-def _exists(config: pytest.Config, argument: str) -> bool:
-    return _absolute(config, argument).exists()
+def _is_among(path: Path, items: list[pytest.Item]) -> bool:
+    return any(isinstance(item, GateItem) and item.path == path for item in items)

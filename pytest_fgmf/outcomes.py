@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_fgmf.keys import GATED, PENDING_RECORDS, RECORDS_ATTRIBUTE
 from pytest_fgmf.naming import node_id
 
 if TYPE_CHECKING:
     from fgmf.verdict import Verdict
-
-_ATTRIBUTE: Final = "fgmf_records"
-_PENDING: Final = pytest.StashKey[list[str]]()
-_GATED: Final = pytest.StashKey[bool]()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +60,8 @@ def record_verdict(
         "gate_file": gate_file,
         "required": required,
     }
-    item.stash.setdefault(_PENDING, []).append(json.dumps(entry))
-    item.stash[_GATED] = True
+    item.stash.setdefault(PENDING_RECORDS, []).append(json.dumps(entry))
+    item.stash[GATED] = True
 
 
 def raise_unless_passed(verdict: Verdict) -> None:
@@ -91,12 +88,10 @@ def raise_unless_passed(verdict: Verdict) -> None:
 
 
 def shape_report(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Give a gated item's report its records, words and outcome; leave others alone."""
-    if not item.stash.get(_GATED, False):
-        return
-    pending = item.stash.get(_PENDING, [])
+    """Give a gated item's report its records, words and outcome."""
+    pending = item.stash.get(PENDING_RECORDS, [])
     if pending:
-        setattr(report, _ATTRIBUTE, list(pending))
+        setattr(report, RECORDS_ATTRIBUTE, list(pending))
         pending.clear()
     if call.excinfo is None or not report.failed:
         return
@@ -117,16 +112,11 @@ def records_of(report: pytest.TestReport) -> list[Record]:
     from fgmf.verdict import Verdict
 
     records = []
-    for text in getattr(report, _ATTRIBUTE, ()):
+    for text in getattr(report, RECORDS_ATTRIBUTE, ()):
         entry: dict[str, Any] = json.loads(text)
         verdict = Verdict.from_document(entry.pop("verdict"))
         records.append(Record(verdict=verdict, counts=not report.skipped, **entry))
     return records
-
-
-def has_records(report: pytest.TestReport) -> bool:
-    """Say whether a report carries verdicts, without importing what reads them."""
-    return hasattr(report, _ATTRIBUTE)
 
 
 def failed_report(record: Record, message: str) -> pytest.TestReport:
@@ -151,21 +141,34 @@ def failed_report(record: Record, message: str) -> pytest.TestReport:
         location=(path, None, name or path),
         keywords={},
         outcome="failed",
-        longrepr=message,
+        longrepr=_only_words(message, path),
         when="setup",
     )
-    setattr(report, _ATTRIBUTE, [json.dumps(entry)])
+    setattr(report, RECORDS_ATTRIBUTE, [json.dumps(entry)])
     return report
 
 
-def _in_words(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # noqa: ANN401
+def _only_words(message: str, path: str) -> Any:  # noqa: ANN401 - not public in pytest
+    """Like the report of an exception: pytest 8 shows no message of a plain text in its summary."""
+    from fgmf.errors import GateError
+
+    try:
+        raise GateError(message)
+    except GateError:
+        shown: Any = pytest.ExceptionInfo.from_current().getrepr(style="value")
+    shown.reprcrash.message = message.partition("\n")[0]
+    shown.reprcrash.path, shown.reprcrash.lineno = path, 1
+    return shown
+
+
+def _in_words(item: pytest.Item, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # noqa: ANN401 - not public
     """Show the message instead of a traceback; summaries show its first line."""
     shown: Any = excinfo.getrepr(style="value")
     crash = shown.reprcrash
     if crash is None:
         return shown
     crash.message = str(excinfo.value).partition("\n")[0]
-    if isinstance(item, pytest.Function):
+    if item.getparent(pytest.Module) is not None:
         shown.reprtraceback.reprentries[-1].lines.append(f"at {crash.path}:{crash.lineno}")
     else:
         path, line, _ = item.reportinfo()

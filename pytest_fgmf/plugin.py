@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_fgmf.fixtures import fgmf, fgmf_data, fgmf_model
+from pytest_fgmf.keys import GATED
 from pytest_fgmf.markers import ANY_GATE, register_markers
 from pytest_fgmf.options import add_options, read_settings
 from pytest_fgmf.session import GateSession, install, state_of
@@ -41,19 +42,21 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Find the gates, and refuse a broken gate file before anything runs."""
-    from pytest_fgmf.gatefile import prepare
+    from pytest_fgmf.finding import prepare
 
-    state = GateSession(config=session.config, settings=read_settings(session.config))
+    state = GateSession(session.config, read_settings(session.config))
     install(session.config, state)
     prepare(state)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say which gates were found."""
+    state = state_of(config)
+    if state is None or not state.has_gates:
+        return []
     from pytest_fgmf.terminal import header_lines
 
-    state = state_of(config)
-    return [] if state is None else header_lines(state)
+    return header_lines(state)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -61,21 +64,19 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     state = state_of(parent.config)
     if state is None or file_path.suffix not in {".toml", ".json"}:
         return None
-    from pytest_fgmf.gatefile import (
-        EVIDENCE_FILE,
-        EvidenceCollector,
-        GateFileCollector,
-        is_gate_file,
-    )
+    from pytest_fgmf.finding import EVIDENCE_FILE, is_gate_file
 
     if state.selection == "replay":
-        wanted = parent.session.isinitpath(file_path) and file_path.name == EVIDENCE_FILE
-        return EvidenceCollector.from_parent(parent, path=file_path) if wanted else None
+        if not parent.session.isinitpath(file_path) or file_path.name != EVIDENCE_FILE:
+            return None
+        from pytest_fgmf.gatefile import EvidenceCollector
+
+        return EvidenceCollector.from_parent(parent, path=file_path)
     if is_gate_file(state, file_path):
+        from pytest_fgmf.gatefile import GateFileCollector
+
         # by itself pytest names a file outside the root directory "."
-        return GateFileCollector.from_parent(
-            parent, path=file_path, nodeid=state.shown(file_path)
-        )
+        return GateFileCollector.from_parent(parent, path=file_path, nodeid=state.shown(file_path))
     return None
 
 
@@ -83,6 +84,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark tests that use the fixture."""
     if "fgmf" in getattr(item, "fixturenames", ()):
         item.add_marker(ANY_GATE)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """Add the root's gates where the arguments did not reach them, before any is deselected."""
+    state = state_of(session.config)
+    if state is not None and state.root_file is not None:
+        from pytest_fgmf.gatefile import complete
+
+        complete(state, session, items)
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -97,10 +108,11 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let a gated item's report say what the verdict says."""
-    from pytest_fgmf.outcomes import shape_report
-
     report = yield
-    shape_report(item, call, report)
+    if item.stash.get(GATED, False):
+        from pytest_fgmf.outcomes import shape_report
+
+        shape_report(item, call, report)
     return report
 
 
@@ -113,17 +125,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if state.is_worker:
         session.config.workeroutput[_HANDOVER] = state.handover()  # type: ignore[attr-defined]
         return
-    from pytest_fgmf.finishing import finish
+    if state.has_gates:
+        from pytest_fgmf.finishing import finish
 
-    finish(state, session)
+        finish(state, session)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:  # noqa: ANN401 - not public in pytest
     """Show all gates."""
+    state = state_of(terminalreporter.config)
+    if state is None or not state.has_gates:
+        return
     from pytest_fgmf.terminal import summary_lines
 
-    state = state_of(terminalreporter.config)
-    lines = [] if state is None else summary_lines(state)
+    lines = summary_lines(state)
     if lines:
         terminalreporter.section("gates")
         for line in lines:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
 
+from pytest_fgmf.keys import RECORDS_ATTRIBUTE
 from pytest_fgmf.markers import register_kinds
 from pytest_fgmf.naming import node_id
-from pytest_fgmf.outcomes import Record, has_records, records_of
 
 if TYPE_CHECKING:
     from fgmf.classifier import Classifier
@@ -29,15 +28,17 @@ if TYPE_CHECKING:
     from fgmf.running.measuring import Load
     from fgmf.verdict import Verdict
     from pytest_fgmf.options import Settings
+    from pytest_fgmf.outcomes import Record
 
 Selection = Literal["all", "node ids", "packages", "replay"]
 FAILURES_DIRECTORY: Final = Path(".fgmf", "failures")
 _STATE: Final = pytest.StashKey["GateSession"]()
 
 
-@dataclass(kw_only=True)
 class GateSession:
     """Everything that the plugin knows about a run.
+
+    Not a dataclass: it is loaded in every pytest run, and to make one takes a millisecond.
 
     Attributes:
         config: Pytest's configuration.
@@ -52,23 +53,33 @@ class GateSession:
         unwritten: What is wrong with reports that could not be written.
     """
 
-    config: pytest.Config
-    settings: Settings
-    root_file: Path | None = None
-    selection: Selection = "all"
-    files: dict[Path, GateFile] = field(default_factory=dict)
-    broken: dict[str, str] = field(default_factory=dict)
-    records: list[Record] = field(default_factory=list)
-    fates: dict[str, str] = field(default_factory=dict)
-    required_elsewhere: set[str] = field(default_factory=set)
-    unwritten: list[str] = field(default_factory=list)
-    _runs: dict[Path, GateRun] = field(default_factory=dict)
-    _collected_samples: tuple[object, Samples] | None = None
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        """Take what is known when the session starts."""
+        self.config = config
+        self.settings = settings
+        self.root_file: Path | None = None
+        self.selection: Selection = "all"
+        self.files: dict[Path, GateFile] = {}
+        self.broken: dict[str, str] = {}
+        self.records: list[Record] = []
+        self.fates: dict[str, str] = {}
+        self.required_elsewhere: set[str] = set()
+        self.unwritten: list[str] = []
+        self._runs: dict[Path, GateRun] = {}
+        self._collected_samples: tuple[object, Samples] | None = None
 
     @property
     def is_worker(self) -> bool:
         """True in an xdist worker, which reports nothing itself."""
         return hasattr(self.config, "workerinput")
+
+    @property
+    def has_gates(self) -> bool:
+        """False in a run that the plugin has nothing to do with, nor to say about."""
+        settings = self.settings
+        asked = settings.require or settings.reports or settings.replay
+        found = self.root_file or self.files or self.required_elsewhere
+        return bool(asked or found or self.records or self.broken)
 
     @property
     def root_gates(self) -> GateFile | None:
@@ -178,12 +189,16 @@ class GateSession:
 
     def replay(self, directory: Path, model: object) -> Verdict:
         """Show saved adversarial examples to the model again; always a verdict."""
+        from dataclasses import replace
+
         from fgmf.running import replay_failures
 
         def load(name: str | None) -> Classifier:
             return self.classifier(model, name=name)
 
-        return replay_failures(directory, load)
+        verdict = replay_failures(directory, load)
+        command = f"pytest --fgmf-replay {shlex.quote(self.shown(directory))}"
+        return replace(verdict, reproduce=command)
 
     def command(self, nodeid: str) -> str:
         """Return a command that runs one item again and comes to the same verdict."""
@@ -201,7 +216,9 @@ class GateSession:
 
     def take_report(self, report: pytest.TestReport) -> None:
         """Gather the verdicts of a report, or why there are none."""
-        if has_records(report):
+        if hasattr(report, RECORDS_ATTRIBUTE):
+            from pytest_fgmf.outcomes import records_of
+
             self.records += records_of(report)
         if report.skipped:
             expected = hasattr(report, "wasxfail")

@@ -18,7 +18,8 @@ _SHOWN_NAMES = 12
 def header_lines(session: GateSession) -> list[str]:
     """Say which gates were found; nothing where there is no gate file."""
     if session.selection == "replay":
-        return [f"fgmf: replay of {session.settings.replay}, and nothing else"]
+        directory = session.settings.replay or session.config.rootpath
+        return [f"fgmf: replay of {session.shown(directory)}, and nothing else"]
     path = session.root_file
     if path is None:
         return []
@@ -37,6 +38,8 @@ def header_lines(session: GateSession) -> list[str]:
 
 def summary_lines(session: GateSession) -> list[str]:
     """Say how every gate ended; nothing where there was none."""
+    if session.config.getoption("collectonly"):
+        return []
     lines = _table(session)
     if session.selection == "all":
         lines += [f"not run: {name} ({why})" for name, why in unmeasured_gates(session).items()]

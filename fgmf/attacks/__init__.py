@@ -1,1 +1,1 @@
-"""Attacks: what can be named (`catalogue`), and how Foolbox runs it (`foolbox_bridge`)."""
+"""Attacks: what can be named (`catalogue`), what runs (`plans`), and how (`foolbox_bridge`)."""

@@ -1,7 +1,7 @@
 """Foolbox behind one function: batches in, adversarial images out, no foreign types.
 
     images mapped to the unit box (several Foolbox attacks assume it)
-    attack.run on the batch, with draws fixed per image
+    attack.run on the batch, with draws fixed per image, watching for NaN answers
     on an exception: halve the batch, down to the image that causes it
     result mapped back and projected into ball and box
 
@@ -10,6 +10,7 @@ Foolbox's own notion of success is not used: callers judge the result themselves
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -18,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from eagerpy.astensor import astensor_
 
-from fgmf.attacks.catalogue import CATALOGUE, CatalogueEntry
-from fgmf.attacks.foolbox_draws import ImageStreams, seeded_tensor_class
+from fgmf.attacks.foolbox_draws import Eager, ImageStreams, seeded_tensor_class
+from fgmf.attacks.foolbox_watch import FiniteWatch
 from fgmf.attacks.projection import project
 from fgmf.classifier.memory import is_out_of_memory
-from fgmf.errors import BudgetSpent
+from fgmf.errors import BudgetSpent, FgmfError, MissingDependency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from fgmf.attacks.criteria import Criterion
+    from fgmf.attacks.plans import AttackPlan
     from fgmf.classifier import Classifier
     from fgmf.threat import ThreatModel
     from fgmf.types import Images
@@ -42,30 +44,6 @@ with warnings.catch_warnings():
     from foolbox.criteria import Misclassification, TargetedMisclassification
     from foolbox.models.base import Model
     from foolbox.types import Bounds as FoolboxBounds
-
-Parameters = dict[str, bool | int | float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttackPlan:
-    """One attack of a gate, ready to run.
-
-    Attributes:
-        label: Unique in the gate; part of the random streams' names.
-        name: Name in the catalogue.
-        parameters: All parameters, defaults filled in.
-        restarts: Independent runs; 1 for attacks that draw nothing.
-    """
-
-    label: str
-    name: str
-    parameters: Parameters
-    restarts: int
-
-    @property
-    def entry(self) -> CatalogueEntry:
-        """Its catalogue entry."""
-        return CATALOGUE[self.name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +94,9 @@ class FoolboxAttack:
         threat: Ball and box.
         seed: The gate's seed; with labels, restarts and image keys it fixes all draws.
         deadline: Value of ``time.monotonic()`` after which the attack stops.
+
+    Raises:
+        MissingDependency: The attack needs a package that is not installed.
     """
 
     def __init__(
@@ -133,7 +114,7 @@ class FoolboxAttack:
         self._seed = seed
         self._lower, self._range = threat.bounds[0], threat.bounds[1] - threat.bounds[0]
         self._is_unit_box = threat.bounds == (0.0, 1.0)
-        self._model = _UnitBoxModel(self._classifier_logits, deadline=deadline)
+        self._deadline = deadline
         self._attack = _build(plan, threat)
 
     def run(self, batch: AttackBatch, *, restart: int) -> AttackResult:
@@ -152,21 +133,27 @@ class FoolboxAttack:
         Cost: the attack's own passes; more if an image makes Foolbox fail.
         Randomness: fixed by seed, label, restart and each image's key.
         """
+        if self._threat.epsilon == 0:
+            return AttackResult(adversarial=batch.images.cpu())
         if self.plan.entry.one_by_one and len(batch.keys) > 1:
             return self._split(batch, restart, [slice(i, i + 1) for i in range(len(batch.keys))])
+        # Alone in the world, an attack may loop forever on NaN: Brendel-Bethge's solver does.
+        strict = self.plan.entry.one_by_one
+        watch = FiniteWatch(len(batch.keys), self._classifier.device, strict=strict)
         try:
-            raw = self._run_foolbox(batch, restart)
+            raw = self._run_foolbox(batch, restart, watch)
         except BudgetSpent:
             raise
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             if len(batch.keys) == 1:
-                return AttackResult(adversarial=batch.images.cpu(), failures={0: _reason(error)})
+                return AttackResult(adversarial=batch.images.cpu(), failures={0: reason_of(error)})
             middle = len(batch.keys) // 2
             return self._split(batch, restart, [slice(0, middle), slice(middle, None)])
         bad = (~raw.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
         failures = dict.fromkeys(bad, "the attack returned NaN or infinite values")
+        failures |= watch.failures()
         adversarial = torch.where(raw.isfinite(), raw, batch.images.cpu())
         return AttackResult(
             adversarial=project(batch.images, adversarial, self._threat), failures=failures
@@ -181,11 +168,12 @@ class FoolboxAttack:
             offset += result.adversarial.shape[0]
         return AttackResult(adversarial=torch.cat(images), failures=failures)
 
-    def _run_foolbox(self, batch: AttackBatch, restart: int) -> Images:
+    def _run_foolbox(self, batch: AttackBatch, restart: int, watch: FiniteWatch) -> Images:
         streams = ImageStreams(self._seed, (self.plan.label, restart), batch.keys)
         tensor = seeded_tensor_class(streams)
         inputs = tensor(self._to_unit_box(batch.images))
-        criterion = _foolbox_criterion(batch.criterion, self._classifier.device)
+        aim = batch.criterion.as_misclassification()
+        criterion = _foolbox_criterion(aim, self._classifier.device)
         options: dict[str, Any] = {}
         epsilon = self._threat.epsilon / self._range
         if isinstance(self._attack, MinimizationAttack):
@@ -194,7 +182,10 @@ class FoolboxAttack:
             options["epsilon"] = epsilon
         if self.plan.entry.needs_start and batch.starts is not None:
             options["starting_points"] = tensor(self._to_unit_box(batch.starts))
-        found = self._attack.run(self._model, inputs, criterion, **options)
+        model = _UnitBoxModel(
+            self._classifier_logits, batch.criterion, watch, deadline=self._deadline
+        )
+        found = self._attack.run(model, inputs, criterion, **options)
         return self._from_unit_box(found.raw.detach()).cpu()
 
     def _to_unit_box(self, images: Images) -> Images:
@@ -207,7 +198,11 @@ class FoolboxAttack:
         return unit_images if self._is_unit_box else unit_images * self._range + self._lower
 
     def _classifier_logits(self, unit_images: Images) -> torch.Tensor:
-        return self._classifier.logits(self._from_unit_box(unit_images))
+        images = self._from_unit_box(unit_images)
+        if images.requires_grad or images.shape[0] <= self._classifier.batch_size:
+            return self._classifier.logits(images)
+        # An attack that asks about many copies at once still keeps to the batch size.
+        return self._classifier.logits_in_batches(images).to(images.device)
 
 
 class _UnitBoxModel(Model):
@@ -215,19 +210,28 @@ class _UnitBoxModel(Model):
 
     data_format = "channels_first"
 
-    def __init__(self, logits: Callable[[Images], torch.Tensor], *, deadline: float | None) -> None:
-        self._logits = logits
-        self._deadline = deadline
+    def __init__(
+        self,
+        logits: Callable[[Images], torch.Tensor],
+        criterion: Criterion,
+        watch: FiniteWatch,
+        *,
+        deadline: float | None,
+    ) -> None:
+        self._logits, self._criterion = logits, criterion
+        self._watch, self._deadline = watch, deadline
 
     @property
     def bounds(self) -> FoolboxBounds:
         return FoolboxBounds(0.0, 1.0)
 
-    def __call__(self, inputs: Any) -> Any:  # noqa: ANN401 - Foolbox's signature
+    def __call__(self, inputs: Eager) -> Eager:
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise BudgetSpent("expected the attack to end within the gate's max_seconds")
         images, restore_type = astensor_(inputs)
-        return restore_type(type(images)(self._logits(images.raw)))
+        logits = self._logits(images.raw)
+        self._watch.observe(images.raw, logits)
+        return restore_type(type(images)(self._criterion.lower_rivals(logits)))
 
 
 class _JudgedMisclassification(Misclassification):
@@ -237,7 +241,7 @@ class _JudgedMisclassification(Misclassification):
         super().__init__(criterion.labels.to(device))
         self._criterion = criterion
 
-    def __call__(self, perturbed: Any, outputs: Any) -> Any:  # noqa: ANN401 - Foolbox's signature
+    def __call__(self, perturbed: Eager, outputs: Eager) -> Eager:
         del perturbed
         return _judged(self._criterion, outputs)
 
@@ -253,26 +257,27 @@ class _JudgedTarget(TargetedMisclassification):
         )
         self._criterion = criterion
 
-    def __call__(self, perturbed: Any, outputs: Any) -> Any:  # noqa: ANN401 - Foolbox's signature
+    def __call__(self, perturbed: Eager, outputs: Eager) -> Eager:
         del perturbed
         return _judged(self._criterion, outputs)
 
 
 class _PerImageHopSkipJump(HopSkipJumpAttack):
-    """HopSkipJump whose gradient estimate does not mix the images of a batch.
+    """HopSkipJump that does not mix the images of a batch.
 
-    Foolbox normalises the noise and the estimate by norms over the whole batch, and asks the
-    model once per draw. Here each image has its own norm, and all draws go through together.
-    Source: Chen et al. 2019, equation (16).
+    Foolbox normalises the noise and the estimate by norms over the whole batch, asks the model
+    once per draw, and searches the boundary for as long as any image of the batch needs. Here
+    each image has its own norms and its own search, and all draws go through together.
+    Source: Chen et al. 2019, algorithm 1 and equation (16).
     """
 
     def approximate_gradients(
         self,
-        is_adversarial: Any,  # noqa: ANN401 - eagerpy tensors and callables, here and below
-        x_advs: Any,  # noqa: ANN401
+        is_adversarial: Callable[[Eager], Eager],
+        x_advs: Eager,
         steps: int,
-        delta: Any,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
+        delta: Eager,
+    ) -> Eager:
         shape = (steps, *x_advs.shape)
         draw = x_advs.normal(shape) if self.constraint == "l2" else x_advs.uniform(shape, -1, 1)
         noise = draw.raw
@@ -289,12 +294,32 @@ class _PerImageHopSkipJump(HopSkipJumpAttack):
         size = estimate.flatten(1).norm(dim=1).clamp_min(1e-12).reshape(-1, *_ones(x_advs))
         return type(x_advs)(estimate / size)
 
+    def _binary_search(
+        self, is_adversarial: Callable[[Eager], Eager], originals: Eager, perturbed: Eager
+    ) -> Eager:
+        pixels = originals.raw[0].numel()
+        high = torch.ones_like(originals.raw.flatten(1)[:, 0])
+        width = self.gamma / (pixels * math.sqrt(pixels))
+        if self.constraint == "linf":
+            high = (perturbed.raw - originals.raw).flatten(1).abs().amax(dim=1)
+            width = self.gamma / pixels**2
+        low, threshold = torch.zeros_like(high), high * width
+        while True:
+            middle = (low + high) / 2
+            unfinished = (high - low > threshold) & (middle > low) & (middle < high)
+            if not bool(unfinished.any()):
+                return self._project(originals, perturbed, type(originals)(high))
+            between = self._project(originals, perturbed, type(originals)(middle))
+            hit = is_adversarial(between).raw
+            high = torch.where(unfinished & hit, middle, high)
+            low = torch.where(unfinished & ~hit, middle, low)
 
-def _ones(tensor: Any) -> list[int]:  # noqa: ANN401 - an eagerpy tensor
+
+def _ones(tensor: Eager) -> list[int]:
     return [1] * (tensor.ndim - 1)
 
 
-def _judged(criterion: Criterion, outputs: Any) -> Any:  # noqa: ANN401 - an eagerpy tensor
+def _judged(criterion: Criterion, outputs: Eager) -> Eager:
     logits, restore_type = astensor_(outputs)
     return restore_type(type(logits)(criterion.broken(logits.raw)))
 
@@ -319,40 +344,16 @@ def _build(plan: AttackPlan, threat: ThreatModel) -> Any:  # noqa: ANN401 - a Fo
     with warnings.catch_warnings():
         # Brendel-Bethge announces that numba compiles; it is no fault of the user's.
         warnings.simplefilter("ignore")
-        return kind(**arguments)
+        try:
+            return kind(**arguments)
+        except ImportError as error:
+            message = f'expected numba for {plan.name}; pip install "pytest-fgmf[numba]"'
+            raise MissingDependency(message) from error
 
 
-def _reason(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-
-
-def plan_attacks(
-    named: Sequence[tuple[str, Parameters, int | None]], *, restarts: int
-) -> tuple[AttackPlan, ...]:
-    """Fill in defaults and give each attack a label that is unique in its gate.
-
-    Args:
-        named: Name, parameters and own restarts (None: the gate's) of each attack, in order.
-        restarts: The gate's restarts.
-
-    Returns:
-        One plan per entry; labels are ``pgd``, ``pgd-2``, …
-    """
-    plans = []
-    seen: dict[str, int] = {}
-    for name, parameters, own_restarts in named:
-        entry = CATALOGUE[name]
-        seen[name] = seen.get(name, 0) + 1
-        defaults = {key: parameter.default for key, parameter in entry.parameters.items()}
-        merged = defaults | parameters
-        draws = entry.random and merged.get("random_start", True) is not False
-        plans.append(
-            AttackPlan(
-                label=name if seen[name] == 1 else f"{name}-{seen[name]}",
-                name=name,
-                parameters=merged,
-                restarts=(own_restarts or restarts) if draws else 1,
-            )
-        )
-    return tuple(plans)
+def reason_of(error: Exception) -> str:
+    """Say in one line what was raised."""
+    name, text = type(error).__name__, str(error).strip().splitlines()
+    if not text:
+        return name
+    return text[0] if isinstance(error, FgmfError) else f"{name}: {text[0]}"

@@ -10,7 +10,7 @@ the images alone, so that nothing is left in the ``.grad`` of anybody's paramete
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]]
+    Shape = int | tuple[int, ...]
+
+Eager: TypeAlias = Any  # an eagerpy tensor, or what Foolbox nests them in
 
 
 class ImageStreams:
@@ -69,13 +72,15 @@ def seeded_tensor_class(streams: ImageStreams) -> type[PyTorchTensor]:
     class SeededTensor(PyTorchTensor):
         """A PyTorch tensor whose random draws are fixed per image."""
 
-        def matmul(self, other: Any) -> SeededTensor:  # noqa: ANN401 - eagerpy's signature
+        def matmul(self, other: Eager) -> SeededTensor:
             if other.ndim != 2 or other.shape[1] != 1:
                 return super().matmul(other)
             return type(self)((self.raw * other.raw.T).sum(dim=1, keepdim=True))
 
-        def _value_and_grad_fn(self, f: Any, has_aux: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - as above
-            def value_and_grad(inputs: Any, *arguments: Any) -> tuple[Any, ...]:  # noqa: ANN401 - as above
+        def _value_and_grad_fn(  # type: ignore[override]  # `has_aux` comes by name
+            self, f: Callable[..., Eager], *, has_aux: bool = False
+        ) -> Callable[..., tuple[Eager, ...]]:
+            def value_and_grad(inputs: Eager, *arguments: Eager) -> tuple[Eager, ...]:
                 leaf = inputs.raw.detach().clone().requires_grad_()
                 with torch.enable_grad():
                     result = f(type(self)(leaf), *arguments)
@@ -87,13 +92,13 @@ def seeded_tensor_class(streams: ImageStreams) -> type[PyTorchTensor]:
 
             return value_and_grad
 
-        def uniform(self, shape: Any, low: float = 0.0, high: float = 1.0) -> SeededTensor:  # noqa: ANN401
+        def uniform(self, shape: Shape, low: float = 0.0, high: float = 1.0) -> SeededTensor:
             return self._drawn(shape, _uniform) * (high - low) + low
 
-        def normal(self, shape: Any, mean: float = 0.0, stddev: float = 1.0) -> SeededTensor:  # noqa: ANN401
+        def normal(self, shape: Shape, mean: float = 0.0, stddev: float = 1.0) -> SeededTensor:
             return self._drawn(shape, _normal) * stddev + mean
 
-        def _drawn(self, shape: Any, draw: Draw) -> SeededTensor:  # noqa: ANN401
+        def _drawn(self, shape: Shape, draw: Draw) -> SeededTensor:
             wanted = (shape,) if isinstance(shape, int) else tuple(shape)
             values = streams.draw(wanted, tuple(self.shape), draw)
             return type(self)(values.to(self.raw.device, self.raw.dtype))
@@ -101,7 +106,8 @@ def seeded_tensor_class(streams: ImageStreams) -> type[PyTorchTensor]:
     return SeededTensor
 
 
-def _detached(value: Any) -> Any:  # noqa: ANN401 - a tensor, or a tuple with tensors in it
+def _detached(value: Eager) -> Eager:
+    """Cut a tensor, or the tensors in a tuple, off the graph."""
     if isinstance(value, PyTorchTensor):
         return type(value)(value.raw.detach())
     return tuple(map(_detached, value)) if isinstance(value, tuple) else value

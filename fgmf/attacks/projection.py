@@ -50,14 +50,15 @@ def project(images: Images, adversarial: Images, threat: ThreatModel) -> Images:
         threat: Norm, radius and bounds.
 
     Returns:
-        (n, ...) on the CPU, for which :func:`inside` holds wherever the input was finite.
+        (n, ...) on the CPU, for which :func:`inside` holds wherever the input was finite. What
+        is inside already is not moved.
     """
     clean, moved = images.cpu(), adversarial.cpu()
     if threat.norm == "linf":
         return _clamp_to_cube(clean, moved, threat)
     moved = moved.clamp(*threat.bounds)
     size = distances(clean, moved, threat.norm)
-    outside = (size > threat.epsilon).reshape(-1, *([1] * (clean.ndim - 1)))
+    outside = (size > _limit(threat)).reshape(-1, *([1] * (clean.ndim - 1)))
     factor = (threat.epsilon / size.clamp_min(1e-300)).reshape(outside.shape)
     step = (moved.double() - clean.double()) * factor
     shrunk = _no_farther((clean.double() + step).to(clean.dtype), clean, step.abs())
@@ -69,8 +70,11 @@ def inside(images: Images, adversarial: Images, threat: ThreatModel) -> ImageFla
     lower, upper = (float(torch.tensor(b, dtype=images.dtype)) for b in threat.bounds)
     flat = adversarial.cpu().flatten(1)
     in_box = ((flat >= lower) & (flat <= upper)).all(dim=1)
-    limit = threat.epsilon * (1 + (0.0 if threat.norm == "linf" else MEASURING_TOLERANCE))
-    return in_box & (distances(images, adversarial, threat.norm) <= limit)
+    return in_box & (distances(images, adversarial, threat.norm) <= _limit(threat))
+
+
+def _limit(threat: ThreatModel) -> float:
+    return threat.epsilon * (1 + (0.0 if threat.norm == "linf" else MEASURING_TOLERANCE))
 
 
 def _clamp_to_cube(clean: Images, moved: Images, threat: ThreatModel) -> Images:

@@ -1,7 +1,8 @@
 """The adapter around a user's model: one interface, epsilon in the units of the bounds.
 
-`adapter` holds the class, `outputs` finds the logits in what a model returns, `state` puts the
-model back as it was, `memory` halves batches, `onnx_backend` runs ONNX files.
+`adapter` holds the class, `outputs` finds the logits in what a model returns, `state` (with
+`contents`) puts the model back as it was, `memory` halves batches, `onnx_backend` runs ONNX
+files.
 """
 
 from __future__ import annotations

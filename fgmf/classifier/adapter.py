@@ -86,8 +86,10 @@ class Classifier:
     def raw_output(self, images: Images) -> Any:  # noqa: ANN401 - whatever the model returns
         """Run the model on one batch and return its output as it is.
 
+        The model gets a copy of its own, which it may change in place.
+
         Args:
-            images: (n, c, h, w) floating point within the bounds, on any device.
+            images: (n, c, h, w) within the bounds, on any device; integers become float32.
 
         Returns:
             The model's output; attached to the graph where `images` requires a gradient.
@@ -103,12 +105,17 @@ class Classifier:
                 "that need no gradient, or gate the PyTorch model"
             )
             raise GradientUnavailable(message)
-        inputs = images.to(self.device)
-        if self.normalization is not None:
-            inputs = self.normalization.apply(inputs)
-        self.cost_meter.forward_passes += images.shape[0]
         with torch.set_grad_enabled(images.requires_grad):
-            return self._forward(inputs.to(self.dtype))
+            inputs = images.to(self.device)
+            if not inputs.is_floating_point():
+                inputs = inputs.to(torch.float32)
+            if self.normalization is not None:
+                inputs = self.normalization.apply(inputs)
+            inputs = inputs.to(self.dtype)
+            if inputs.untyped_storage().data_ptr() == images.untyped_storage().data_ptr():
+                inputs = inputs.clone()
+            self.cost_meter.forward_passes += images.shape[0]
+            return self._forward(inputs)
 
     def logits(self, images: Images) -> Logits:
         """Return the logits of one batch.
@@ -128,7 +135,7 @@ class Classifier:
         """
         image_count = images.shape[0]
         output = self.raw_output(images)
-        logits = find_logits(output, select=self.output, image_count=image_count)
+        logits = find_logits(output, select=self.output, image_count=image_count).to(self.device)
         if logits.dtype in {torch.float16, torch.bfloat16}:
             logits = logits.float()
         if logits.requires_grad:
@@ -166,7 +173,7 @@ class Classifier:
     def state_digest(self) -> str:
         """Return a digest of everything that the model's outputs depend on.
 
-        An opaque callable has none: its digest says so and never equals that of another model.
+        An opaque callable has none: its digest says so, names it, and proves nothing.
         """
         if self.module is not None:
             return state_digest(self.module)
@@ -222,12 +229,13 @@ class Classifier:
         try:
             self.module.to(device=self.device, dtype=self._explicit_dtype)
             self.module.eval()
-            self.module.requires_grad_(requires_grad=False)
+            for parameter in self.module.parameters():  # a ScriptModule has no requires_grad_
+                parameter.requires_grad_(False)  # noqa: FBT003 - torch's only form
             yield changed
         finally:
             changed.extend(snapshot.restore())
 
-    def _open(self, model: Any) -> tuple[Callable[[torch.Tensor], Any], bool, str]:  # noqa: ANN401
+    def _open(self, model: Any) -> tuple[Callable[[torch.Tensor], Any], bool, str]:  # noqa: ANN401 - it is checked here
         self._source: Path | None = None
         if isinstance(model, str | Path):
             from fgmf.classifier.onnx_backend import OnnxModel

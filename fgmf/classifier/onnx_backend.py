@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from fgmf.errors import InvalidInput, MissingDependency
@@ -50,25 +51,36 @@ class OnnxModel:
 
         Raises:
             InvalidInput: onnxruntime refuses the input.
+            MemoryError: Memory ran out.
         """
         size = self._fixed_batch or images.shape[0]
         parts = [self._run(part, size) for part in images.detach().cpu().split(size)]
-        outputs = {
-            name: torch.cat([part[index] for part in parts])
-            for index, name in enumerate(self._output_names)
-        }
-        return outputs[self._output_names[0]] if len(outputs) == 1 else outputs
+        outputs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        alone = len(outputs) == len(self._output_names) == 1
+        return next(iter(outputs.values())) if alone else outputs
 
-    def _run(self, images: torch.Tensor, size: int) -> list[torch.Tensor]:
+    def _run(self, images: torch.Tensor, size: int) -> dict[str, torch.Tensor]:
         count = images.shape[0]
         padding = images[-1:].expand(size - count, *images.shape[1:])
         feed = {self._input_name: torch.cat([images, padding]).to(self._dtype).numpy()}
         try:
             arrays = self._session.run(self._output_names, feed)
         except Exception as error:
+            if "allocate memory" in str(error):
+                raise MemoryError(str(error)) from error
             message = f"expected input that the ONNX model takes, got {tuple(images.shape)}: "
-            raise InvalidInput(message + str(error).splitlines()[0]) from error
-        return [torch.from_numpy(array)[:count] for array in arrays]
+            raise InvalidInput(message + _first_line(error)) from error
+        named = dict(zip(self._output_names, arrays, strict=True))
+        return {name: torch.from_numpy(a)[:count] for name, a in named.items() if _has_rows(a)}
+
+
+def _has_rows(output: Any) -> bool:  # noqa: ANN401 - arrays, and lists of what ONNX has no array for
+    """Whether an output can hold logits: not a single number, text, or a list of mappings."""
+    return isinstance(output, np.ndarray) and output.ndim > 0 and output.dtype.kind in "biuf"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def file_digest(path: Path) -> str:
@@ -92,5 +104,5 @@ def _open_session(path: Path, device: torch.device) -> Any:  # noqa: ANN401 - a 
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidInput(f"expected a readable ONNX model in {path}: {reason}") from error
+        message = f"expected a readable ONNX model in {path}: {_first_line(error)}"
+        raise InvalidInput(message) from error

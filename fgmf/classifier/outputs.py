@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -47,12 +47,16 @@ def find_logits(output: Any, *, select: str | int | None, image_count: int) -> t
 
 def _select(output: Any, select: str | int) -> Any:  # noqa: ANN401 - as above
     try:
-        if isinstance(select, int) or isinstance(output, Mapping):
+        if isinstance(output, Mapping):
             return output[select]
-        return getattr(output, select)
+        if isinstance(select, str):
+            return getattr(output, select)
+        if _is_sequence(output):
+            return output[select]
     except (KeyError, IndexError, TypeError, AttributeError):
-        message = f"expected an output named {select!r} from the model, got {_describe(output)}"
-        raise InvalidInput(message) from None
+        pass
+    message = f"expected an output named {select!r} from the model, got {_describe(output)}"
+    raise InvalidInput(message)
 
 
 def _search(output: Any) -> Any:  # noqa: ANN401 - as above
@@ -65,9 +69,13 @@ def _search(output: Any) -> Any:  # noqa: ANN401 - as above
     logits = getattr(output, "logits", None)
     if logits is not None:
         return logits
-    if isinstance(output, Sequence) and not isinstance(output, str | bytes):
+    if _is_sequence(output):
         return next((entry for entry in output if isinstance(entry, torch.Tensor)), None)
     return None
+
+
+def _is_sequence(output: Any) -> TypeGuard[Sequence[Any]]:  # noqa: ANN401 - as above
+    return isinstance(output, Sequence) and not isinstance(output, str | bytes)
 
 
 def _only_tensor(entries: list[Any]) -> Any:  # noqa: ANN401 - as above
@@ -80,7 +88,7 @@ def _describe(output: Any) -> str:  # noqa: ANN401 - as above
         return f"a tensor {output.dtype} {tuple(output.shape)}"
     if isinstance(output, Mapping):
         return f"a {type(output).__name__} with keys {sorted(map(str, output))}"
-    if isinstance(output, Sequence) and not isinstance(output, str | bytes):
+    if _is_sequence(output):
         kinds = ", ".join(type(entry).__name__ for entry in output)
         return f"a {type(output).__name__} of ({kinds})"
     return f"an object of type {type(output).__name__}"

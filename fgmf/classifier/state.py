@@ -2,8 +2,9 @@
 
 State is everything that could make a later forward pass differ: parameters, buffers, plain
 numbers and strings kept as attributes, train/eval flags. Hooks, `.grad`, `requires_grad`, the
-device, and tensors cached as attributes are put back too, but are not part of the digest:
-keeping the last attention map in an attribute is a habit, not a change of the model.
+device, and the contents of tensors, arrays, containers and random generators kept as attributes
+are put back too, but are not part of the digest: keeping the last attention map in an attribute
+is a habit, not a change of the model.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.parameter import is_lazy
+
+from fgmf.classifier.contents import Undo, byte_view, refill, same_bits, undo_contents
+from fgmf.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
-_CONTAINERS = (list, dict, set)
 _STRUCTURE = ("_parameters", "_buffers", "_modules")
 
 
@@ -30,6 +34,7 @@ class _TensorRecord:
     copy: torch.Tensor
     requires_grad: bool
     grad: torch.Tensor | None
+    grad_data: torch.Tensor | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +43,8 @@ class _ModuleRecord:
     module: torch.nn.Module
     training: bool
     attributes: dict[str, Any]
-    containers: dict[str, Any]
-    tables: dict[str, dict[str, Any]]
+    contents: list[Undo]
+    tables: dict[str, tuple[dict[str, Any], dict[str, Any]]]
 
 
 class ModelSnapshot:
@@ -49,7 +54,11 @@ class ModelSnapshot:
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
-        """Record the state of `module` and of all its submodules."""
+        """Record the state of `module` and of all its submodules.
+
+        Raises:
+            InvalidInput: A parameter has no shape yet.
+        """
         self._module = module
         self._tensors = [_tensor_record(name, tensor) for name, tensor in _all_tensors(module)]
         self._modules = [_module_record(name, child) for name, child in module.named_modules()]
@@ -78,7 +87,7 @@ def state_digest(module: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in _all_tensors(module):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}:".encode())
-        digest.update(_bytes(tensor).numpy().tobytes())
+        digest.update(byte_view(tensor).cpu().numpy().tobytes())
     for name, child in module.named_modules():
         for key, value in sorted(_plain_attributes(child).items()):
             digest.update(f"{name}.{key}={value!r};".encode())
@@ -96,38 +105,46 @@ def _all_tensors(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _tensor_record(name: str, tensor: torch.Tensor) -> _TensorRecord:
+    if is_lazy(tensor):
+        message = f"expected an initialised model, got the lazy parameter {name}"
+        raise InvalidInput(f"{message}; pass one batch through the model first")
+    grad = tensor.grad if tensor.is_leaf else None
     return _TensorRecord(
         name=name,
         tensor=tensor,
         data=tensor.data,
         copy=tensor.detach().clone(),
         requires_grad=tensor.requires_grad,
-        grad=tensor.grad if tensor.is_leaf else None,
+        grad=grad,
+        grad_data=None if grad is None else grad.data,
     )
 
 
 def _unchanged(record: _TensorRecord, now: torch.Tensor | None) -> bool:
     """Compare with the tensor of that name now, wherever and in whatever precision it runs."""
-    return now is not None and _same_bits(now.detach(), record.copy.to(now.device, now.dtype))
+    return now is not None and same_bits(now.detach(), record.copy.to(now.device, now.dtype))
 
 
 def _restore_tensor(record: _TensorRecord) -> None:
     tensor = record.tensor
     if tensor.data_ptr() != record.data.data_ptr() or tensor.device != record.data.device:
         tensor.data = record.data
-    if not _same_bits(record.data, record.copy):
+    if not same_bits(record.data, record.copy):
         record.data.copy_(record.copy)
     if tensor.is_leaf:
         tensor.requires_grad_(record.requires_grad)
+        if record.grad is not None and record.grad_data is not None:
+            # Where a model moves to another device or type, its gradients move with it.
+            record.grad.data = record.grad_data
         tensor.grad = record.grad
 
 
 def _module_record(name: str, module: torch.nn.Module) -> _ModuleRecord:
     own = vars(module)
     tables = {
-        key: dict(value)
+        key: (value, dict(value))
         for key, value in own.items()
-        if isinstance(value, dict) and (key in _STRUCTURE or key.endswith("_hooks"))
+        if isinstance(value, dict) and (key in _STRUCTURE or "_hooks" in key)
     }
     attributes = {k: v for k, v in own.items() if k not in tables and k != "training"}
     return _ModuleRecord(
@@ -135,7 +152,7 @@ def _module_record(name: str, module: torch.nn.Module) -> _ModuleRecord:
         module=module,
         training=module.training,
         attributes=attributes,
-        containers={k: v.copy() for k, v in attributes.items() if type(v) in _CONTAINERS},
+        contents=[undo for value in attributes.values() for undo in undo_contents(value)],
         tables=tables,
     )
 
@@ -154,38 +171,17 @@ def _restore_module(record: _ModuleRecord) -> list[str]:
         if key != "training":
             del own[key]
     own.update(record.attributes)
-    for key, contents in record.containers.items():
-        _refill(own[key], contents)
-    for key, table in record.tables.items():
-        if own[key].keys() != table.keys() and key in _STRUCTURE:
+    for undo in record.contents:
+        undo()
+    for key, (table, entries) in record.tables.items():
+        if own[key].keys() != entries.keys() and key in _STRUCTURE:
             changed.append(f"{prefix}{key}")
-        own[key].clear()
-        own[key].update(table)
+        own[key] = table
+        refill(table, entries)
     record.module.training = record.training
     return changed
-
-
-def _refill(container: Any, contents: Any) -> None:  # noqa: ANN401 - a list, dict or set
-    if isinstance(container, list):
-        container[:] = contents
-    else:
-        container.clear()
-        container.update(contents)
 
 
 def _plain_attributes(module: torch.nn.Module) -> dict[str, Any]:
     own = vars(module).items()
     return {k: v for k, v in own if isinstance(v, _PLAIN) and k != "training"}
-
-
-def _bytes(tensor: torch.Tensor) -> torch.Tensor:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8) if flat.numel() else flat.to(torch.uint8)
-
-
-def _same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Bitwise equality, so that NaN equals itself; equal values settle most cases at once."""
-    if left.shape != right.shape or left.dtype != right.dtype:
-        return False
-    on_one_device = right.to(left.device)
-    return torch.equal(left, on_one_device) or torch.equal(_bytes(left), _bytes(on_one_device))

@@ -149,6 +149,7 @@ def replay(
     ] = None,
     device: DeviceOption = None,
     batch_size: BatchSizeOption = None,
+    traceback: TracebackOption = False,
 ) -> None:
     """Show saved adversarial examples to the model as it is now."""
     with exits():

@@ -22,7 +22,10 @@ def name_problems(entry: Mapping[str, Any], *, profiles: Collection[str]) -> Ite
         profiles: Profiles that there are.
     """
     name = entry.get("name")
-    if isinstance(name, str) and _UNSAFE_PARTS.intersection(name.split("/")) and name:
+    if name == "":
+        expected = "a name, or no key `name` (an unnamed gate takes its kind)"
+        yield Problem(location="name", expected=expected, got="''")
+    elif isinstance(name, str) and name[0].isalnum() and _has_unsafe_parts(name):
         expected = "a name without empty, '.' or '..' parts between slashes"
         yield Problem(location="name", expected=expected, got=repr(name))
     wanted = entry.get("profiles")
@@ -30,6 +33,10 @@ def name_problems(entry: Mapping[str, Any], *, profiles: Collection[str]) -> Ite
         if isinstance(profile, str) and profile not in profiles:
             expected = f"one of {', '.join(sorted(profiles))}, or a declared [profiles.NAME]"
             yield Problem(location=f"profiles[{position}]", expected=expected, got=repr(profile))
+
+
+def _has_unsafe_parts(name: str) -> bool:
+    return not _UNSAFE_PARTS.isdisjoint(name.split("/"))
 
 
 def duplicated_names(located: Sequence[LocatedGate]) -> Iterator[tuple[str, Problem]]:

@@ -39,10 +39,17 @@ class Table(BaseModel):
 class HeadTable(Table):
     """The keys at the top of a gate file."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Annotated[int, Field(json_schema_extra={"const": 1})] = Field(alias="schema")
     """Version of the format; 1 is the only one."""
     seed: Seed = 0
     """Seed of the run, from which every gate derives its own."""
+
+    @field_validator("schema_version")
+    @classmethod
+    def _known_version(cls, value: int) -> int:
+        if value != 1:
+            raise ValueError("1, the version of the format that this release reads")
+        return value
 
 
 class SourceTable(Table):

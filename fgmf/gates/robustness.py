@@ -157,7 +157,8 @@ class RobustnessGate(GateSpecification):
             context: Run seed, progress, where failures are saved.
 
         Returns:
-            A verdict. Whatever keeps the gate from being measured ends in outcome ERROR.
+            A verdict. What keeps the gate from being measured ends in outcome ERROR; only what
+            the model itself raises on the clean images passes through, with its traceback.
 
         Cost: for each attack and restart, its passes on every image not yet broken, one
             forward to judge and one more to re-verify each broken image.

@@ -16,7 +16,7 @@ from fgmf.attacks.catalogue import (
     TARGETED_ATTACKS,
 )
 from fgmf.attacks.criteria import Criterion
-from fgmf.attacks.foolbox_bridge import AttackPlan, plan_attacks
+from fgmf.attacks.plans import AttackPlan, plan_attacks
 from fgmf.canonical import tensor_digest
 from fgmf.datasets import Samples, collect_samples
 from fgmf.errors import FgmfError, InvalidInput
@@ -56,7 +56,9 @@ def check_robustness(
     seed = derive_seed(context.run_seed, name) if gate.seed is None else gate.seed
     check = _Check(gate=gate, name=name, seed=seed, classifier=classifier, context=context)
     try:
-        verdict = check.run(images, labels)
+        # Attacks need gradients, whatever mode the caller's code runs in.
+        with torch.inference_mode(mode=False):
+            verdict = check.run(images, labels)
     except FgmfError as error:
         verdict = check.error(str(error))
     cost = classifier.cost_meter.since(before, seconds=time.perf_counter() - started)
@@ -100,9 +102,11 @@ class _Check:
             deadline=deadline,
             on_progress=self._report_progress,
         )
-        measurement = measure_robustness(
-            self.classifier, subject.images, self._criterion(subject), plan, keys=subject.keys
-        )
+        accepted = "forward-changes-state" in gate.waive
+        with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
+            measurement = measure_robustness(
+                self.classifier, subject.images, self._criterion(subject), plan, keys=subject.keys
+            )
         return self._verdict(measurement, subject, threat)
 
     def error(self, reason: str) -> Verdict:
@@ -173,8 +177,7 @@ class _Check:
         if isinstance(gate.target, int):
             targets = torch.full_like(subject.labels, gate.target)
         elif gate.target == "least-likely":
-            with self.classifier.guard(seed=self.seed):
-                logits = self.classifier.logits_in_batches(subject.images)
+            logits = self.classifier.logits_in_batches(subject.images)
             logits[torch.arange(len(logits)), subject.labels] = torch.inf
             targets = logits.argmin(dim=1)
         return Criterion(
@@ -230,8 +233,10 @@ def _outcome(
     if failing:
         return Outcome.FAIL, f"{failing[0].quantity} is below its threshold"
     if bool(measurement.failed.any()):
-        record = next(record for record in measurement.records if record.failures)
-        why = next(iter(record.failures.values()))
+        # An image may have failed for an attack and been broken by another: that one tells nothing.
+        first = int(measurement.failed.nonzero()[0])
+        record = next(record for record in measurement.records if first in record.failures)
+        why = record.failures[first]
         count = int(measurement.failed.sum())
         return Outcome.ERROR, (
             f"{record.plan.entry.title} could not be carried out on {count} images that nothing "

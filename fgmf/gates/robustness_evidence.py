@@ -168,10 +168,11 @@ def _per_class(measurement: RobustnessMeasurement) -> dict[str, Json]:
     rows: dict[str, Json] = {}
     for label in sorted(set(measurement.labels.tolist())):
         mine = measurement.labels == label
+        certain = not bool((measurement.undecided | measurement.failed)[mine].any())
         rows[str(label)] = {
             "images": int(mine.sum()),
             "clean_accuracy": _share(measurement.clean_correct[mine]),
-            "robust_accuracy": _share(measurement.robust[mine]),
+            "robust_accuracy": _share(measurement.robust[mine]) if certain else None,
         }
     return rows
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fgmf.attacks.foolbox_bridge import AttackBatch, AttackPlan, FoolboxAttack
+from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack, reason_of
 from fgmf.attacks.projection import inside, project
-from fgmf.classifier.memory import batched
+from fgmf.classifier.memory import batched, is_out_of_memory
 from fgmf.errors import BudgetSpent, NonFiniteOutput
 from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
 from fgmf.robustness.starts import find_starts
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fgmf.attacks.criteria import Criterion
+    from fgmf.attacks.plans import AttackPlan
     from fgmf.classifier import Classifier
-    from fgmf.types import ImageFlags, Images, Logits
+    from fgmf.types import Images, Logits
     from fgmf.verdict import Cost
 
 _OVERSHOOT = 1.05
@@ -58,6 +59,8 @@ def measure_robustness(
 
     Raises:
         NonFiniteOutput: The model's clean logits are NaN or infinite.
+        InvalidInput: The criterion does not fit the number of classes.
+        MissingDependency: An attack needs a package that is not installed.
         ModelStateChanged: The model's state was changed by its forward pass; it is put back.
 
     Cost: clean pass; per attack and restart its passes on unbroken images plus one forward to
@@ -145,7 +148,7 @@ class _Measurement:
             rows = torch.tensor(positions)
             result = attack.run(self._batch(rows, starts), restart=restart)
             record.failures.update({positions[at]: why for at, why in result.failures.items()})
-            self._judge(record, rows, result.adversarial)
+            self._judge_or_split(record, rows, result.adversarial)
 
         done = 0
         for part, _ in batched(len(active), self._classifier.batch_size, attack_part):
@@ -174,23 +177,36 @@ class _Measurement:
             seed=self._plan.seed,
         )
         missing = set(active) - starts.keys()
-        if starts:
-            record.no_start.update(missing)
-        else:
-            why = "no misclassified image to start from was found for any image"
-            record.failures.update(dict.fromkeys(missing, why))
-            record.no_start.update(missing)
+        record.no_start.update(missing)
+        why = "no misclassified image to start from was found"
+        record.failures.update(dict.fromkeys(missing, why))
         return starts
+
+    def _judge_or_split(self, record: AttackRecord, rows: torch.Tensor, candidates: Images) -> None:
+        """Judge candidates; on an exception in smaller parts, down to the image that causes it."""
+        try:
+            self._judge(record, rows, candidates)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                record.failures[int(rows[0])] = f"judging its example: {reason_of(error)}"
+                return
+            middle = len(rows) // 2
+            for part in (slice(0, middle), slice(middle, None)):
+                self._judge_or_split(record, rows[part], candidates[part])
 
     def _judge(self, record: AttackRecord, rows: torch.Tensor, candidates: Images) -> None:
         """Judge candidates, re-verify the hits, and book what they mean."""
         if record.plan.entry.minimum_norm:
             candidates = self._past_the_boundary(rows, candidates)
-        hit = self._broken_by(rows, candidates)
-        at = hit.nonzero().flatten()
+        logits = self._logits(candidates)
+        for position in rows[~logits.isfinite().all(dim=1)].tolist():
+            record.failures[position] = "the model returned NaN or infinite logits for its example"
+        at = self._criterion.of(rows).broken(logits).nonzero().flatten()
         if not len(at):
             return
-        verified, predicted = self._verify(rows[at], candidates[at])
+        verified, predicted = self._verify(rows[at], candidates[at], judged_with=len(rows))
         for place, holds, label in zip(at.tolist(), verified, predicted, strict=True):
             position = int(rows[place])
             if not holds:
@@ -214,17 +230,18 @@ class _Measurement:
         """Walk a little past the boundary, where that still breaks the image inside the ball."""
         clean = self._images[rows]
         further = project(clean, clean + _OVERSHOOT * (candidates - clean), self._plan.threat)
-        holds = self._broken_by(rows, further).reshape(-1, *([1] * (clean.ndim - 1)))
-        return torch.where(holds, further, candidates)
+        holds = self._criterion.of(rows).broken(self._logits(further))
+        return torch.where(holds.reshape(-1, *([1] * (clean.ndim - 1))), further, candidates)
 
-    def _broken_by(self, rows: torch.Tensor, candidates: Images) -> ImageFlags:
-        logits = self._classifier.logits(candidates).detach().cpu()
-        return self._criterion.of(rows).broken(logits)
+    def _logits(self, candidates: Images) -> Logits:
+        return self._classifier.logits(candidates).detach().cpu()
 
-    def _verify(self, rows: torch.Tensor, examples: Images) -> tuple[list[bool], list[int]]:
-        """Judge examples afresh, in a batch of another size than they were found in."""
+    def _verify(
+        self, rows: torch.Tensor, examples: Images, *, judged_with: int
+    ) -> tuple[list[bool], list[int]]:
+        """Judge examples afresh, in a batch of another size than the one they were judged in."""
         count = len(rows)
-        if count == 1:
+        if judged_with == 1:
             logits = self._classifier.logits_in_batches(torch.cat([examples, examples]))[:1]
         else:
             logits = self._classifier.logits_in_batches(examples, batch_size=(count + 1) // 2)

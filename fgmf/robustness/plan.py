@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fgmf.attacks.foolbox_bridge import AttackPlan
+    from fgmf.attacks.plans import AttackPlan
     from fgmf.threat import ThreatModel
     from fgmf.types import ImageFlags, Images, Labels, Population
     from fgmf.verdict import Cost
@@ -44,7 +44,8 @@ class AttackRecord:
         attacked: Images that it was tried on.
         broken: Images that it broke, re-verified.
         unverified: Positions of images whose example did not survive re-verification.
-        no_start: Positions of images without a misclassified image to walk from.
+        no_start: Positions of images without a misclassified image to walk from; each is also
+            among the failures.
         failures: Reason by position, where the attack could not be carried out.
     """
 

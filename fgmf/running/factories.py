@@ -74,17 +74,28 @@ def _check_origin(source: str, module_name: str, directory: Path) -> None:
 
     Two repositories with a `model.py` each would otherwise be measured as one model.
     """
-    top = module_name.partition(".")[0]
-    local = PathFinder.find_spec(top, [str(directory)])
-    loaded = getattr(sys.modules[top], "__spec__", None)
+    local = _spec_in(directory, module_name)
+    loaded = getattr(sys.modules[module_name], "__spec__", None)
     if local is None or loaded is None or _places(local) & _places(loaded):
         return
     there = ", ".join(sorted(_places(loaded))) or "elsewhere"
     message = (
-        f"{source} cannot be imported: a module {top!r} was already imported from {there}, and "
-        f"the gate file's directory {directory} has another; rename one of them"
+        f"{source} cannot be imported: a module {module_name!r} was already imported from "
+        f"{there}, and the gate file's directory {directory} has another; rename one of them"
     )
     raise FactoryFailed(message)
+
+
+def _spec_in(directory: Path, module_name: str) -> ModuleSpec | None:
+    """Find a module below a directory, whatever has been imported."""
+    places, spec = [str(directory)], None
+    parts = module_name.split(".")
+    for count in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:count]), places)
+        if spec is None:
+            return None
+        places = list(spec.submodule_search_locations or ())
+    return spec
 
 
 def _places(spec: ModuleSpec) -> set[str]:

@@ -136,11 +136,9 @@ class Project:
 
 
 @pytest.fixture
-def bare_project(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> Project:
+def bare_project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project without stub gates; whatever its runs change in shared modules is undone."""
-    for name in ("CI", "PYTEST_ADDOPTS"):
+    for name in ("CI", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(fgmf.gates, "_OWN_KINDS", dict(fgmf.gates._OWN_KINDS))
     for name in ("classifier", "samples"):
@@ -159,6 +157,13 @@ def project(bare_project: Project) -> Project:
 @pytest.fixture(params=["", "-n0", "-n2"], ids=["plain", "n0", "n2"])
 def mode(request: pytest.FixtureRequest) -> str:
     """How the run is spread over processes."""
+    value: str = request.param
+    return value
+
+
+@pytest.fixture(params=["", "-n0"], ids=["plain", "n0"])
+def local(request: pytest.FixtureRequest) -> str:
+    """As `mode`, for what is decided in one process also under xdist."""
     value: str = request.param
     return value
 

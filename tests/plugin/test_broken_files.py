@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BROKEN = {
     "unknown key": ('name = "a"\nepsilonn = 1', "gate[[]0].epsilonn: expected *epsilon*"),
     "wrong type": ('images = "many"', "gate[[]0].images: expected a whole number, got 'many'"),
-    "syntax": ("name = \nimages = 3", "line 10, column 8: expected TOML (*), got 'name ='"),
+    "syntax": ("name = \nimages = 3", "line 11, column 8: expected TOML (*), got 'name ='"),
 }
 
 

@@ -34,13 +34,13 @@ def test_a_node_id_with_a_slash_selects_its_gate(project: Project, name: str) ->
     assert project.outcomes() == {name: "pass"}
 
 
-def test_the_table_in_pyproject_is_collected(project: Project, mode: str) -> None:
+def test_the_table_in_pyproject_is_collected(project: Project, local: str) -> None:
     head = HEAD.replace("[model]", "[tool.fgmf.model]").replace("[data]", "[tool.fgmf.data]")
     project.write(
         "pyproject.toml",
         f'[tool.fgmf]{head}\n[[tool.fgmf.gate]]\nkind = "stub-gate"\nname = "inner"\n',
     )
-    result = project.run("-rA", mode=mode)
+    result = project.run("-rA", mode=local)
     result.stdout.fnmatch_lines(
         ["fgmf: pyproject.toml, profile default: 1 gate: inner", "PASSED pyproject.toml::inner"]
     )
@@ -79,7 +79,7 @@ def test_an_ignored_gate_file_is_seen(project: Project, ignored: str) -> None:
     result.stdout.fnmatch_lines(["not run: kept (*not collected*)"])
     project.gates('name = "kept"\nrequired = true')
     assert project.run(ignored).ret == pytest.ExitCode.TESTS_FAILED
-    project.run(ignored, "tests").assert_outcomes(passed=2)  # its own path was asked for
+    assert project.run(ignored, "tests").ret == pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.mark.parametrize("ini", [True, False], ids=["configured", "bare"])
@@ -108,9 +108,9 @@ def test_no_gate_file_of_a_stranger_above_is_taken(
     project.run().assert_outcomes(passed=1)
 
 
-def test_node_ids_run_only_what_they_name_and_say_so(project: Project, mode: str) -> None:
+def test_node_ids_run_only_what_they_name_and_say_so(project: Project, local: str) -> None:
     project.gates('name = "kept"\nrequired = true')
-    result = project.run("tests/test_own.py::test_own", mode=mode)
+    result = project.run("tests/test_own.py::test_own", mode=local)
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
@@ -147,10 +147,10 @@ def test_nested_gate_files_are_collected_with_their_folder(project: Project, mod
     )
 
 
-def test_two_gates_of_one_name_in_two_files_are_an_error(project: Project, mode: str) -> None:
+def test_two_gates_of_one_name_in_two_files_are_an_error(project: Project, local: str) -> None:
     project.gates('name = "same"')
     project.gates('name = "same"', name="examples/fgmf.toml")
-    result = project.run(mode=mode)
+    result = project.run(mode=local)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         ["*the name 'same' is used by several gates: examples/fgmf.toml::same, fgmf.toml::same"]
@@ -165,6 +165,18 @@ def test_the_named_gate_file_replaces_that_of_the_root(project: Project, mode: s
     result.stdout.fnmatch_lines(["PASSED other/night.toml::special"])
 
 
+@pytest.mark.parametrize("arguments", [(), ("tests",), (".",), ("build",)])
+def test_the_named_gate_file_may_lie_where_pytest_does_not_look(
+    project: Project, mode: str, arguments: tuple[str, ...]
+) -> None:
+    if mode == "-n2" and arguments:
+        mode = "-n0"
+    project.gates('name = "special"', name="build/night.toml")
+    result = project.run("--fgmf-gatefile=build/night.toml", "-m", "fgmf", *arguments, mode=mode)
+    result.stdout.fnmatch_lines(["PASS * special *"])
+    assert result.ret == pytest.ExitCode.OK
+
+
 def test_a_configured_gate_file_is_relative_to_the_configuration(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,10 +186,10 @@ def test_a_configured_gate_file_is_relative_to_the_configuration(
     project.run().assert_outcomes(passed=2)
 
 
-def test_markers_select_kinds_under_strict_markers(project: Project, mode: str) -> None:
+def test_markers_select_kinds_under_strict_markers(project: Project, local: str) -> None:
     project.gates('name = "kept"')
-    result = project.run("--strict-markers", "-m", "stub_gate", mode=mode)
-    result.assert_outcomes(passed=1, deselected=0 if mode == "-n2" else 1)
+    result = project.run("--strict-markers", "-m", "stub_gate", mode=local)
+    result.assert_outcomes(passed=1, deselected=1)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +235,16 @@ def test_a_long_header_is_cut(project: Project) -> None:
     result.stdout.fnmatch_lines(["fgmf: *: 20 gates: gate-00, *, gate-11, and 8 more"])
 
 
+@pytest.mark.parametrize("arguments", [("fgmf.toml",), (".", "fgmf.toml"), ("--keep-duplicates",)])
+def test_a_gate_that_is_reached_twice_runs_once(
+    project: Project, arguments: tuple[str, ...]
+) -> None:
+    project.gates('name = "once"')
+    project.run(*arguments, "fgmf.toml", "-m", "fgmf", "-rA").assert_outcomes(
+        passed=1, deselected=int(arguments[0] == ".")
+    )
+
+
 def test_gates_point_to_their_lines(project: Project) -> None:
     path = project.gates('name = "a"', 'name = "b"\noutcome = "fail"')
     lines = path.read_text().splitlines()
@@ -232,8 +254,8 @@ def test_gates_point_to_their_lines(project: Project) -> None:
     result.stdout.fnmatch_lines([f"{path}:{second}: stub-gate: 0.100 *"])
 
 
-def test_without_gates_the_plugin_says_nothing(project: Project, mode: str) -> None:
-    result = project.run(mode=mode)
+def test_without_gates_the_plugin_says_nothing(project: Project, local: str) -> None:
+    result = project.run(mode=local)
     result.assert_outcomes(passed=1)
     assert "fgmf:" not in result.stdout.str()
     assert section(result) == []

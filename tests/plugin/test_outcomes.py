@@ -73,9 +73,9 @@ def test_full_trace_shows_python(project: Project) -> None:
     assert "def raise_unless_passed" in result.stdout.str()
 
 
-def test_an_accepted_inconclusive_passes_and_is_seen(project: Project, mode: str) -> None:
+def test_an_accepted_inconclusive_passes_and_is_seen(project: Project, local: str) -> None:
     project.gates('name = "vague"\noutcome = "inconclusive"\ninconclusive = "pass"')
-    result = project.run(mode=mode)
+    result = project.run(mode=local)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["INCONCLUSIVE (accepted)  vague *"])
 
@@ -103,7 +103,9 @@ def test_a_skip_raised_while_loading_stays_a_skip(project: Project) -> None:
     project.write("skipping.py", "import pytest\ndef skip(*_): pytest.skip('no weights here')\n")
     project.gates('name = "good"')
     conftest = project.path / "conftest.py"
-    conftest.write_text(conftest.read_text() + "\nimport skipping\nGateRun.classifier = skipping.skip\n")
+    conftest.write_text(
+        conftest.read_text() + "\nimport skipping\nGateRun.classifier = skipping.skip\n"
+    )
     result = project.run()
     result.assert_outcomes(passed=1, skipped=1)
     result.stdout.fnmatch_lines(["not run: good (skipped)"])

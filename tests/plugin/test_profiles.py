@@ -71,9 +71,9 @@ def test_ini_wins_over_ci_and_the_option_over_ini(
     assert images(project) == {"always": 99, "late": 99}
 
 
-def test_what_is_left_out_is_said(project: Project, mode: str) -> None:
+def test_what_is_left_out_is_said(project: Project, local: str) -> None:
     project.gates(*GATES, head=PROFILED)
-    result = project.run("--fgmf-report=json:report.json", mode=mode)
+    result = project.run("--fgmf-report=json:report.json", mode=local)
     result.stdout.fnmatch_lines(["fgmf: left out by profile default: late"])
     assert "left out by profile default: late" in section(result)
     assert project.report()["run"]["left_out"] == ["late"]

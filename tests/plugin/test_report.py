@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from tests.plugin.test_outcomes import FOUR
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def test_plain_and_spread_runs_write_the_same_but_for_cost(project: Project) -> 
     assert without_cost(project.report("c.json")) == first
 
 
-def test_the_document_has_what_readers_need(project: Project, mode: str) -> None:
+def test_the_document_has_what_readers_need(project: Project, local: str) -> None:
     path = project.gates('name = "good"')
-    project.run("--fgmf-report", "json:out/deep/report.json", mode=mode)
+    project.run("--fgmf-report", "json:out/deep/report.json", mode=local)
     document = project.report("out/deep/report.json")
     assert document["schema"] == "fgmf-report/1"
     run = document["run"]
@@ -74,10 +75,10 @@ def test_a_run_without_gates_writes_an_empty_list(project: Project) -> None:
     assert project.report()["run"]["gate_file"] is None
 
 
-def test_a_report_that_cannot_be_written_fails_the_run(project: Project, mode: str) -> None:
+def test_a_report_that_cannot_be_written_fails_the_run(project: Project, local: str) -> None:
     project.gates('name = "good"')
     project.write("file", "not a folder")
-    result = project.run("--fgmf-report=json:file/report.json", mode=mode)
+    result = project.run("--fgmf-report=json:file/report.json", mode=local)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["report NOT written: *file/report.json: *Error: *"])
 

@@ -15,7 +15,7 @@ names = st.lists(st.text(max_size=8) | st.integers(), max_size=4)
 
 
 def _draws() -> tuple[float, float, float]:
-    return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002, S311
+    return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
 
 
 def test_the_run_seed_is_fixed() -> None:
@@ -23,13 +23,13 @@ def test_the_run_seed_is_fixed() -> None:
 
 
 def test_a_derived_seed_is_the_same_for_ever() -> None:
-    assert derive_seed(0, "robustness") == 4650441397355742657
+    assert derive_seed(0, "robustness") == 2165530527
 
 
 @given(seeds, names)
 def test_a_derived_seed_fits_every_generator(seed: int, name: list[str | int]) -> None:
     derived = derive_seed(seed, *name)
-    assert 0 <= derived < 2**63
+    assert 0 <= derived < 2**32
     assert derived == derive_seed(seed, *name)
 
 
@@ -52,8 +52,8 @@ def test_names_do_not_run_together(
 
 def test_seeds_of_images_are_unrelated() -> None:
     """Bits of the seeds of neighbours agree as often as coins do."""
-    bits = np.array([[derive_seed(0, "gate", i) >> b & 1 for b in range(63)] for i in range(400)])
-    # 63 coins of 400 throws: the largest deviation is beyond 5 sigma with p < 4e-5.
+    bits = np.array([[derive_seed(0, "gate", i) >> b & 1 for b in range(32)] for i in range(400)])
+    # 32 coins of 400 throws: the largest deviation is beyond 5 sigma with p < 2e-5.
     assert np.abs(bits.mean(axis=0) - 0.5).max() < 5 * 0.5 / np.sqrt(400)
     assert np.abs((bits[1:] == bits[:-1]).mean(axis=0) - 0.5).max() < 5 * 0.5 / np.sqrt(399)
 

@@ -15,12 +15,12 @@ import pytest
 
 
 @pytest.mark.parametrize("document", ["gatefile", "report"])
-def test_schemas_are_json_schemas(document: str) -> None:
+def test_schemas_are_json_schemas(shop: Any, document: str) -> None:
     schema = json.loads(shop.run("schema", document).stdout)
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
-def test_version() -> None:
+def test_version(shop: Any) -> None:
     result = shop.run("--version")
     assert result.exit_code == 0
     assert result.stdout.startswith("fgmf 0.")
@@ -35,7 +35,7 @@ COMMAND = (
 
 
 def process(*arguments: str) -> subprocess.Popen[str]:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *arguments],
         stdout=subprocess.PIPE,

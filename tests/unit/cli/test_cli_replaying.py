@@ -23,7 +23,6 @@ def test_replay_fails_until_the_model_is_better(shop: Any) -> None:
     )
     saved = json.loads(Path(".fgmf/failures/large/repro.json").read_text())["images"]
     one_hot = torch.eye(2)[[entry["label"] for entry in saved]].tolist()
-    sys.modules.pop("cli_shop")
     shop.write_source(f"{improved}\n\nLABELS = torch.tensor({one_hot})\n")
     result = shop.run("replay", ".fgmf/failures/large")
     assert "PASS large: replay: 0/64 saved examples still break" in result.stdout

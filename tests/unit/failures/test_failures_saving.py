@@ -173,14 +173,6 @@ def test_one_image_above_the_limit_saves_nothing(evidence: Any, tmp_path: Path) 
         ({"labels": [1, 2]}, r"labels of shape \(5,\), got \(2,\)"),
         ({"attack_names": ["pgd"]}, "5 attack names, one per image, got 1"),
         ({"recipe": {"command": "x"}}, "a recipe with specification, gate_seed"),
-        (
-            {"recipe": evidence.recipe | {"threat": {"norm": "linf"}}},
-            "threat with norm, epsilon and bounds",
-        ),
-        (
-            {"recipe": evidence.recipe | {"gate_seed": float("nan")}},
-            "plain JSON with finite numbers",
-        ),
     ],
 )
 def test_what_does_not_belong_together_is_refused(
@@ -188,6 +180,22 @@ def test_what_does_not_belong_together_is_refused(
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
         evidence.save(tmp_path, **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threat": {"norm": "linf"}}, "threat with norm, epsilon and bounds"),
+        ({"gate_seed": float("nan")}, "plain JSON with finite numbers"),
+        ({"specification": object()}, "plain JSON with finite numbers"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_again_is_refused(
+    evidence: Any, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        evidence.save(tmp_path, recipe=evidence.recipe | changes)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -229,8 +229,8 @@ class _UnitBoxModel(Model):
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise BudgetSpent("expected the attack to end within the gate's max_seconds")
         images, restore_type = astensor_(inputs)
-        logits = self._logits(images.raw)
-        self._watch.observe(images.raw, logits)
+        logits = self._logits(self._watch.enter(images.raw))
+        self._watch.leave(logits)
         return restore_type(type(images)(self._criterion.lower_rivals(logits)))
 
 

@@ -1,9 +1,9 @@
 """Watching what a model answers while it is attacked: an answer of NaN is no robustness.
 
-Attacks that keep the best point found so far swallow NaN: the image would look as if nothing
-could break it. So the answers are watched, image by image, and an image for which the model
-gave NaN or infinite logits or gradients counts as one that the attack could not be carried out
-on.
+Attacks that keep the best point found so far swallow NaN, and those that add a distance to their
+loss do not miss the model's gradient: the image would look as if nothing could break it. So the
+answers are watched, image by image, and an image for which the model gave NaN or infinite logits
+or gradients, or no gradient at all, counts as one that the attack could not be carried out on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fgmf.types import ImageFlags, Images, Logits
 
 _LOGITS = "the model returned NaN or infinite logits during the attack"
+_NO_GRADIENT = "no gradient leads from the model's output to the image"
 _GRADIENT = "the model's gradient was NaN or infinite during the attack"
 
 
@@ -36,43 +37,59 @@ class FiniteWatch:
     def __init__(self, image_count: int, device: torch.device, *, strict: bool = False) -> None:
         self._count, self._strict = image_count, strict
         self._bad_logits = torch.zeros(image_count, dtype=torch.bool, device=device)
-        self._bad_gradient = self._bad_logits.clone()
+        self._bad_gradient, self._beyond = self._bad_logits.clone(), self._bad_logits.clone()
+        self._gradient_wanted = self._gradient_came = False
 
-    def observe(self, unit_images: Images, logits: Logits) -> None:
-        """Watch one pass, and the gradient that is taken through it.
+    def enter(self, unit_images: Images) -> Images:
+        """Watch the images on their way into the model.
 
         Args:
             unit_images: (m * n, ...): m copies of the images, one after the other.
-            logits: (m * n, classes) of them.
+
+        Returns:
+            The same images, for the model alone: what flows back through them is its gradient.
 
         Raises:
-            AttackFailed: It is strict and an answer is not finite; from here, or from where the
-                gradient is taken.
+            AttackFailed: It is strict and a gradient is not finite; from where it is taken.
         """
         flat = unit_images.detach().flatten(1)
-        beyond = (flat.amin(dim=1) < 0) | (flat.amax(dim=1) > 1)
-        self._bad_logits |= self._by_image(~logits.isfinite().all(dim=1) & ~beyond)
-        self._insist()
+        self._beyond = beyond = (flat.amin(dim=1) < 0) | (flat.amax(dim=1) > 1)
         if not unit_images.requires_grad:
-            return
+            return unit_images
+        self._gradient_wanted = True
 
         def watch(gradient: torch.Tensor) -> None:
+            self._gradient_came = True
             bad = ~gradient.flatten(1).isfinite().all(dim=1) & ~beyond
             self._bad_gradient |= self._by_image(bad)
             self._insist()
 
-        unit_images.register_hook(watch)
+        entered = unit_images.view_as(unit_images)
+        entered.register_hook(watch)
+        return entered
+
+    def leave(self, logits: Logits) -> None:
+        """Watch what came out of the model for the images that went in last.
+
+        Args:
+            logits: (m * n, classes).
+
+        Raises:
+            AttackFailed: It is strict and a logit is not finite.
+        """
+        self._bad_logits |= self._by_image(~logits.isfinite().all(dim=1) & ~self._beyond)
+        self._insist()
 
     def failures(self) -> dict[int, str]:
         """Reason by position, for the images that saw such an answer."""
+        if self._gradient_wanted and not self._gradient_came:
+            return dict.fromkeys(range(self._count), _NO_GRADIENT)
         found = dict.fromkeys(self._bad_gradient.nonzero().flatten().tolist(), _GRADIENT)
         return found | dict.fromkeys(self._bad_logits.nonzero().flatten().tolist(), _LOGITS)
 
     def _insist(self) -> None:
-        if not self._strict:
-            return
-        for reason in self.failures().values():
-            raise AttackFailed(reason)
+        if self._strict and bool((self._bad_logits | self._bad_gradient).any()):
+            raise AttackFailed(_LOGITS if bool(self._bad_logits.any()) else _GRADIENT)
 
     def _by_image(self, flags: torch.Tensor) -> ImageFlags:
         return flags.reshape(-1, self._count).any(dim=0)

@@ -230,7 +230,8 @@ class Classifier:
             self.module.to(device=self.device, dtype=self._explicit_dtype)
             self.module.eval()
             for parameter in self.module.parameters():  # a ScriptModule has no requires_grad_
-                parameter.requires_grad_(False)  # noqa: FBT003 - torch's only form
+                if not parameter.is_inference():  # one of those could never be thawed
+                    parameter.requires_grad_(False)  # noqa: FBT003 - torch's only form
             yield changed
         finally:
             changed.extend(snapshot.restore())

@@ -132,11 +132,13 @@ def _restore_tensor(record: _TensorRecord) -> None:
     if not same_bits(record.data, record.copy):
         record.data.copy_(record.copy)
     if tensor.is_leaf:
-        tensor.requires_grad_(record.requires_grad)
+        if tensor.requires_grad != record.requires_grad:
+            tensor.requires_grad_(record.requires_grad)
         if record.grad is not None and record.grad_data is not None:
             # Where a model moves to another device or type, its gradients move with it.
             record.grad.data = record.grad_data
-        tensor.grad = record.grad
+        if tensor.grad is not record.grad:
+            tensor.grad = record.grad
 
 
 def _module_record(name: str, module: torch.nn.Module) -> _ModuleRecord:

@@ -20,7 +20,7 @@ import torch
 from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack, reason_of
 from fgmf.attacks.projection import inside, project
 from fgmf.classifier.memory import batched, is_out_of_memory
-from fgmf.errors import BudgetSpent, NonFiniteOutput
+from fgmf.errors import BudgetSpent, InvalidInput, NonFiniteOutput
 from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
 from fgmf.robustness.starts import find_starts
 
@@ -59,7 +59,8 @@ def measure_robustness(
 
     Raises:
         NonFiniteOutput: The model's clean logits are NaN or infinite.
-        InvalidInput: The criterion does not fit the number of classes.
+        InvalidInput: No attacks, no images, not one label and key for each image, or a
+            criterion that does not fit the number of classes.
         MissingDependency: An attack needs a package that is not installed.
         ModelStateChanged: The model's state was changed by its forward pass; it is put back.
 
@@ -68,6 +69,11 @@ def measure_robustness(
     Randomness: fixed by the seed, each attack's label, the restart and the image's key; not by
         the batch size or the order of the images.
     """
+    counts = {len(images), len(criterion.labels), len(keys)}
+    if len(counts) > 1 or not all(counts) or not plan.attacks:
+        message = "expected at least one attack, and one label and key for each of the images"
+        got = f"{len(images)} images, {len(criterion.labels)} labels, {len(keys)} keys"
+        raise InvalidInput(f"{message}, got {len(plan.attacks)} attacks, {got}")
     started = time.perf_counter()
     before = classifier.cost_meter.reading()
     with classifier.guard(seed=plan.seed):

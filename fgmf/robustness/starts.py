@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from fgmf.types import Images, Logits
 
 _SAFE_MARGIN = 1e-3
-"""Starts this close to the decision (as a share of the logits' spread) may flip by rounding."""
+"""Starts this close to the decision may flip by rounding: a share of the spread that the logits
+of an image have in the middle of the batch, because two classes are never closer than their own."""
 _RANDOM_TRIES = 32
 
 
@@ -68,7 +69,7 @@ def find_starts(  # noqa: PLR0913 - keyword-only parts of one question
 
 def _decided(logits: Logits) -> torch.Tensor:
     top = logits.topk(2, dim=1).values
-    spread = (logits.max(dim=1).values - logits.min(dim=1).values).clamp_min(1e-30)
+    spread = (logits.max(dim=1).values - logits.min(dim=1).values).median()
     return (top[:, 0] - top[:, 1]) > _SAFE_MARGIN * spread
 
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -204,9 +205,7 @@ class DenseApgd:
             last_loss=torch.where(halve, best_loss, answer.loss),
             step_size=step_size,
             progress=torch.where(at_checkpoint, 0, progress),
-            checked_step_size=torch.where(
-                at_checkpoint, state.step_size, state.checked_step_size
-            ),
+            checked_step_size=torch.where(at_checkpoint, state.step_size, state.checked_step_size),
             checked_loss=torch.where(at_checkpoint, best_loss, state.checked_loss),
             step=state.step + 1,
         )
@@ -216,7 +215,7 @@ class DenseApgd:
         """(steps + 1,) steps since the last checkpoint where there is one, else 0."""
         windows = torch.zeros(self.steps + 1, dtype=torch.int64)
         points = checkpoints(self.steps)
-        for last, here in zip(points, points[1:], strict=False):
+        for last, here in pairwise(points):
             windows[here] = here - last
         return windows
 

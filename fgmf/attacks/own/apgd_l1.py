@@ -163,9 +163,7 @@ class SparseApgd:
         starts = torch.tensor(self._starts[1:], device=step.device)
         return (step[:, None] >= starts).sum(dim=1)
 
-    def _radius(
-        self, phase: torch.Tensor, threat: ThreatModel, like: torch.Tensor
-    ) -> torch.Tensor:
+    def _radius(self, phase: torch.Tensor, threat: ThreatModel, like: torch.Tensor) -> torch.Tensor:
         return torch.tensor(_RADII, dtype=like.dtype, device=like.device)[phase] * threat.epsilon
 
 

@@ -15,7 +15,7 @@ batch size only through the rounding of the model itself.
 *Firmly* broken: by a margin above `_FIRM` of the spread of the logits. Nearer than that, another
 batch size may round the other way; such a lane goes on, and counts as broken if it stays best.
 
-Source: own design. Active sets and batched restarts: see docs.
+Source: own design.
 Cost: passes are counted per image, as they are computed: a backward pass covers every row of its
 batch. Memory: the state of `batch_size` lanes, one kept image per image.
 Randomness: each lane has its own stream, named by seed, attack, restart, target and image key.
@@ -253,9 +253,7 @@ class _Run(Generic[S]):
         self._leave(at, logits, margin, points)
         return Answer(loss=loss.nan_to_num(nan=-torch.inf), gradient=gradient), margin
 
-    def _loss_of(
-        self, logits: torch.Tensor, margin: torch.Tensor, pool: _Pool[S]
-    ) -> torch.Tensor:
+    def _loss_of(self, logits: torch.Tensor, margin: torch.Tensor, pool: _Pool[S]) -> torch.Tensor:
         if self._method.loss is None:
             return margin
         criterion = self._criterion.of(pool.lanes.position)

@@ -16,9 +16,10 @@
 The margin that a lane raises is that to its class; success is the criterion's.
 
 Source: after FMN (Pintor et al. 2021, algorithm 1); hyperplane in the box as in FAB (Croce & Hein
-2020). Deviations: steps are relative to the radius and steepest in the norm of the ball (FMN's
-are Euclidean) and leave out entries that push against the box; L1 ball and box are projected onto together; aims, polish and bisection are
-added. On a linear model the first polish is exact up to its overshoot of one in a thousand.
+2020). Deviations: steps are relative to the radius, steepest in the norm of the ball (FMN's are
+Euclidean), and leave out entries that push against the box; L1 ball and box are projected onto
+together; aims, polish and bisection are added. On a linear model the first polish is exact up to
+its overshoot of one in a thousand.
 Cost: per lane `steps` forwards and backwards; per image `candidates` forwards and backwards for
 the aims (none if there is nothing to choose), `polish` times 2 forwards and 1 backward,
 `bisections` forwards, and the clean forward.
@@ -115,9 +116,10 @@ class MinimumNorm:
         Raises:
             InvalidInput: A count is too small.
         """
-        if min(self.steps, self.candidates, self.targets) < 1 or min(
-            self.polish, self.bisections
-        ) < 0:
+        if (
+            min(self.steps, self.candidates, self.targets) < 1
+            or min(self.polish, self.bisections) < 0
+        ):
             raise InvalidInput(f"expected positive counts, got {self}")
 
     def run(
@@ -297,7 +299,9 @@ class _Search:
         for _ in range(self._settings.bisections):
             middle = (low + high) / 2
             share = per_row(middle, start).to(start)
-            points = self._boxed(part.region, part.region.clean + share * (start - part.region.clean))
+            points = self._boxed(
+                part.region, part.region.clean + share * (start - part.region.clean)
+            )
             tried = self._tried(part, points)
             success = tried.distance < part.distance
             part = tried

@@ -112,4 +112,4 @@ def rank_wrong_classes(logits: Logits, labels: Labels) -> torch.Tensor:
     """Return the classes other than the label, highest logit first: (n, classes - 1)."""
     order = logits.double().nan_to_num(nan=-torch.inf).argsort(dim=1, descending=True, stable=True)
     keep = order != labels.to(order.device)[:, None]
-    return order[keep].reshape(len(order), -1)
+    return order[keep].reshape(len(order), max(0, order.shape[1] - 1))

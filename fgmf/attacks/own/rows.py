@@ -44,6 +44,8 @@ def per_row(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return values.reshape(-1, *([1] * (like.ndim - 1)))
 
 
-def choose(flags: torch.Tensor, where_true: torch.Tensor, where_false: torch.Tensor) -> torch.Tensor:
+def choose(
+    flags: torch.Tensor, where_true: torch.Tensor, where_false: torch.Tensor
+) -> torch.Tensor:
     """Choose whole rows: (m, ...) of `where_true` where (m,) `flags` hold, else `where_false`."""
     return torch.where(per_row(flags, where_true), where_true, where_false)

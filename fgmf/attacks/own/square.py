@@ -28,7 +28,13 @@ from fgmf.attacks.own.draws import lane_seeds, uniform
 from fgmf.attacks.own.engine import Answer, run_lanes
 from fgmf.attacks.own.lanes import LaneStart, Schedule
 from fgmf.attacks.own.rows import choose
-from fgmf.attacks.own.square_windows import Windows, bump_table, place_bumps, tiled_bumps, window_flags
+from fgmf.attacks.own.square_windows import (
+    Windows,
+    bump_table,
+    place_bumps,
+    tiled_bumps,
+    window_flags,
+)
 from fgmf.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -150,8 +156,9 @@ class SquareMethod:
             accepted_margin=torch.where(better, answer.loss, state.accepted_margin),
             step=state.step + 1,
         )
-        propose = self._proposed_linf if threat.norm == "linf" else self._proposed_l2
-        return replace(state, points=propose(state, region, threat))
+        if threat.norm == "linf":
+            return replace(state, points=self._proposed_linf(state, region))
+        return replace(state, points=self._proposed_l2(state, region, threat))
 
     def _first(
         self, seed: torch.Tensor, step: torch.Tensor, region: Region, threat: ThreatModel
@@ -167,7 +174,7 @@ class SquareMethod:
         points = region.clean + threat.epsilon * move.to(region.clean)
         return project(region, points, threat.norm, radius)
 
-    def _proposed_linf(self, state: SquareState, region: Region, threat: ThreatModel) -> Images:
+    def _proposed_linf(self, state: SquareState, region: Region) -> Images:
         channels, height, width = region.clean.shape[1:]
         draws = uniform(state.seed, state.step, 2 + channels)
         sizes = self._side(state.step, height, width, smallest=1)
@@ -183,7 +190,11 @@ class SquareMethod:
         first = Windows.drawn(draws[:, 0:2], sizes, height, width)
         second = Windows.drawn(draws[:, 2:4], sizes, height, width)
         bumps = place_bumps(
-            bump_table(min(height, width), region.clean.device), first, draws[:, 4] < 0.5, height, width
+            bump_table(min(height, width), region.clean.device),
+            first,
+            draws[:, 4] < 0.5,
+            height,
+            width,
         )
         signs = (draws[:, 5:, None, None] * 2 - 1).sign()
         moved = _moved_budget(

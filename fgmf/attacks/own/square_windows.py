@@ -85,7 +85,8 @@ def bump_table(largest: int, device: torch.device) -> torch.Tensor:
 def _bump(side: int) -> torch.Tensor:
     half = side // 2
     bump = torch.cat([_heap(side, half), -_heap(side, side - half)], dim=1) if half else _heap(1, 1)
-    return bump / bump.norm()
+    unit: torch.Tensor = bump / bump.norm()
+    return unit
 
 
 def _heap(height: int, width: int) -> torch.Tensor:

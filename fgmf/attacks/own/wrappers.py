@@ -105,7 +105,7 @@ class SubstituteBackward:
                 f"{tuple(stand_in.shape)}"
             )
             raise InvalidInput(message)
-        replaced: torch.Tensor = _Replaced.apply(stand_in, value)
+        replaced: torch.Tensor = _Replaced.apply(stand_in, value)  # type: ignore[no-untyped-call]
         return replaced
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from tiny_models import LinearModel, make_images
+from tiny_onnx import export
 from torch import nn
 
 if TYPE_CHECKING:
@@ -32,39 +30,19 @@ class TwoInputs(nn.Module):
         return (images + other).flatten(1)
 
 
-def _export(
-    module: nn.Module, path: Path, *inputs: torch.Tensor, names: list[str], fixed: bool
-) -> Path:
-    batch = None if fixed else torch.export.Dim("batch")
-    shapes = None if fixed else tuple({0: batch} for _ in inputs)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter announces its own deprecations
-        torch.onnx.export(
-            module.eval(),
-            inputs,
-            str(path),
-            dynamo=True,
-            dynamic_shapes=shapes,
-            output_names=names,
-            external_data=False,
-            verbose=False,
-        )
-    return path
-
-
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Path of an exported model: linear, fixed (batch of 3), two-outputs, two-inputs, double."""
     folder = tmp_path_factory.mktemp("onnx")
     images = make_images(3)
     made = {
-        "linear": lambda p: _export(LinearModel(), p, images, names=["z"], fixed=False),
-        "fixed": lambda p: _export(LinearModel(), p, images, names=["z"], fixed=True),
-        "two-outputs": lambda p: _export(
+        "linear": lambda p: export(LinearModel(), p, images, names=["z"], fixed=False),
+        "fixed": lambda p: export(LinearModel(), p, images, names=["z"], fixed=True),
+        "two-outputs": lambda p: export(
             TwoOutputs(), p, images, names=["z", "probabilities", "mean"], fixed=False
         ),
-        "two-inputs": lambda p: _export(TwoInputs(), p, images, images, names=["z"], fixed=False),
-        "double": lambda p: _export(
+        "two-inputs": lambda p: export(TwoInputs(), p, images, images, names=["z"], fixed=False),
+        "double": lambda p: export(
             LinearModel().double(), p, images.double(), names=["z"], fixed=False
         ),
     }

@@ -1,0 +1,326 @@
+"""Promise: whatever a public function does with a classifier, the model comes back as it was.
+
+Every public function that takes a classifier is here, and a test sees to it. Each is run as it is
+meant to be, and with a model that raises in the middle: an error of its own, and Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect as inspection
+import pkgutil
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import classify, keys_of, make_images, measure, rule
+from torch import nn
+
+import fgmf
+from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack
+from fgmf.attacks.plans import plan_attacks
+from fgmf.datasets import Samples
+from fgmf.failures import replay
+from fgmf.gates import RobustnessGate, RunContext
+from fgmf.gates.robustness_check import check_robustness
+from fgmf.gates.robustness_evidence import MeasuredImages, evidence_of
+from fgmf.preflight import inspect
+from fgmf.preflight.behaviour import observe_batch_dependence, repeat_forward
+from fgmf.preflight.consistency import observe_consistency
+from fgmf.preflight.data import measure_images
+from fgmf.preflight.gradients import measure_gradients
+from fgmf.preflight.normalisation import observe_scalings
+from fgmf.preflight.outputs import describe_failure
+from fgmf.robustness.starts import find_starts
+from fgmf.running.replaying import replay_failures
+from fgmf.threat import ThreatModel
+from fgmf.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from fgmf.classifier import Classifier
+
+IMAGES = make_images(6, margin=0.05)
+THREAT = ThreatModel(norm="linf", epsilon=0.2)
+GATE = RobustnessGate(
+    norm="linf",
+    epsilon=0.2,
+    min_robust_accuracy=0.5,
+    attacks=("pgd", "deepfool"),
+    waive=("clean-accuracy-at-chance", "normalisation-missing", "too-few-images"),
+)
+LEAST_LIKELY = GATE.model_copy(
+    update={"criterion": "targeted", "target": "least-likely", "attacks": ()}
+)
+
+
+class Specimen(nn.Module):
+    """A model in the middle of its training, with all that a training leaves on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+            self.dropout = nn.Dropout(0.3)
+            self.first, self.second = nn.Linear(144, 144), nn.Linear(144, 144)
+            self.head = nn.Linear(144, 3, bias=False)
+            self.head.weight.data.mul_(1e3)
+        self.second.weight = self.first.weight
+        self.register_buffer("scale", torch.ones(1))
+        self.plain, self.history, self.step = torch.zeros(2), [1, {"a": [2]}], 7
+        self.cache: dict[str, torch.Tensor] = {}
+        self.__dict__["fuse"] = Fuse()
+        for parameter in self.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        self.second.bias.requires_grad_(requires_grad=False)
+        self.features[1].eval()
+        self.register_forward_hook(lambda *_: None)
+        self.head.register_forward_pre_hook(lambda module, args, kwargs: None, with_kwargs=True)
+        self.head.register_full_backward_hook(lambda *_: None)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.fuse.burn()
+        hidden = self.features(images).flatten(1) * self.scale
+        hidden = self.dropout(self.second(self.first(hidden).relu()).relu())
+        self.cache["hidden"] = self.last = hidden.detach()  # a habit, and put back
+        return self.head(hidden)
+
+
+class Fuse:
+    """Raises at a given pass."""
+
+    def __init__(self) -> None:
+        self.left, self.error = 10**9, Exception()
+
+    def burn(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+
+
+def observe(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Everything that a user could find changed: which object it is, and what is in it."""
+    for name, child in module.named_modules():
+        for key, value in vars(child).items():
+            yield f"{name}.{key}", id(value)
+            if isinstance(value, dict):
+                yield f"{name}.{key}{{}}", [(k, id(v)) for k, v in value.items()]
+            elif not isinstance(value, torch.Tensor | nn.Module | Fuse):
+                yield f"{name}.{key}=", repr(value)
+    for name, tensor in [*module.named_parameters(), *module.named_buffers(), ("", module.plain)]:
+        yield f"{name}:", (tensor.dtype, tensor.device, tensor.requires_grad, tensor.data_ptr())
+        yield f"{name}=", tensor.detach().numpy().tobytes()
+        if tensor.grad is not None:
+            yield f"{name}.grad", (id(tensor.grad), tensor.grad.numpy().tobytes())
+
+
+def surroundings() -> dict[str, Any]:
+    """What else a run could leave behind."""
+    return {
+        "python": random.getstate(),
+        "numpy": repr(np.random.get_state()),  # noqa: NPY002 - the global one
+        "torch": torch.get_rng_state().tolist(),
+        "gradients": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+        "threads": torch.get_num_threads(),
+        "dtype": torch.get_default_dtype(),
+    }
+
+
+def labels_of(classifier: Classifier) -> torch.Tensor:
+    return torch.arange(len(IMAGES)) % 3
+
+
+def _attack(classifier: Classifier) -> None:
+    with classifier.guard():
+        for plan in plan_attacks([("pgd", {"steps": 3}, None), ("fmn", {}, None)], restarts=1):
+            attack = FoolboxAttack(plan, classifier, THREAT, seed=0)
+            attack.run(
+                AttackBatch(
+                    images=IMAGES, criterion=rule(labels_of(classifier)), keys=keys_of(IMAGES)
+                ),
+                restart=0,
+            )
+
+
+def _evidence(classifier: Classifier) -> None:
+    measured = MeasuredImages(
+        images=IMAGES,
+        labels=labels_of(classifier),
+        indices=list(range(6)),
+        keys=list(keys_of(IMAGES)),
+        class_sizes={},
+        dataset_size=6,
+    )
+    result = measure(classifier, IMAGES, labels_of(classifier))
+    evidence_of(GATE, result, measured, THREAT, classifier)
+
+
+def _starts(classifier: Classifier) -> None:
+    with classifier.guard():
+        logits = classifier.logits_in_batches(IMAGES)
+        options: dict[str, Any] = {"keys": keys_of(IMAGES), "seed": 0, "wanted": range(6)}
+        find_starts(classifier, IMAGES, logits, rule(logits.argmax(dim=1)), **options)
+
+
+def _repeat(classifier: Classifier) -> None:
+    with classifier.guard():
+        repeat_forward(classifier, IMAGES, seed=0)
+
+
+def _batches(classifier: Classifier) -> None:
+    with classifier.guard():
+        logits = classifier.logits_in_batches(IMAGES)
+        list(observe_batch_dependence(classifier, IMAGES, logits, seed=0))
+
+
+def _gradients(classifier: Classifier) -> None:
+    with classifier.guard():
+        measure_gradients(classifier, IMAGES)
+
+
+def _consistency(classifier: Classifier) -> None:
+    with classifier.guard():
+        measured = measure_gradients(classifier, IMAGES)
+        list(observe_consistency(classifier, IMAGES, measured, seed=0))
+
+
+def _scalings(classifier: Classifier) -> None:
+    with classifier.guard():
+        passes = repeat_forward(classifier, IMAGES, seed=0)
+        statistics = measure_images(IMAGES)
+        list(observe_scalings(classifier, IMAGES, labels_of(classifier), passes, statistics))
+
+
+def _failure(classifier: Classifier) -> None:
+    with classifier.guard():
+        classifier.logits(IMAGES)
+        list(describe_failure(classifier, IMAGES, fgmf.errors.InvalidInput("no logits")))
+
+
+CASES: dict[str, Callable[[Classifier], object]] = {
+    "fgmf.attacks.foolbox_bridge.FoolboxAttack.__init__": _attack,
+    "fgmf.gates.robustness.RobustnessGate.check": lambda c: GATE.check(c, IMAGES, labels_of(c)),
+    "fgmf.gates.robustness_check.check_robustness": lambda c: check_robustness(
+        LEAST_LIKELY, c, IMAGES, labels_of(c), RunContext()
+    ),
+    "fgmf.gates.robustness_evidence.evidence_of": _evidence,
+    "fgmf.preflight.behaviour.repeat_forward": _repeat,
+    "fgmf.preflight.behaviour.observe_batch_dependence": _batches,
+    "fgmf.preflight.consistency.observe_consistency": _consistency,
+    "fgmf.preflight.gradients.measure_gradients": _gradients,
+    "fgmf.preflight.inspection.inspect": lambda c: inspect(
+        c, Samples(images=IMAGES, labels=labels_of(c)), threat=THREAT
+    ),
+    "fgmf.preflight.normalisation.observe_scalings": _scalings,
+    "fgmf.preflight.outputs.describe_failure": _failure,
+    "fgmf.robustness.measure.measure_robustness": lambda c: measure(
+        c, IMAGES, labels_of(c), attacks=["pgd", "hop-skip-jump", "additive-noise"], norm="l2"
+    ),
+    "fgmf.robustness.starts.find_starts": _starts,
+}
+SAVED: dict[str, Callable[[Path, Classifier], object]] = {
+    "fgmf.failures.replaying.replay": replay,
+    "fgmf.running.replaying.replay_failures": lambda d, c: replay_failures(d, lambda _: c),
+}
+NOT_FUNCTIONS = {"fgmf.gates.specification.Gate.check"}  # a protocol
+
+
+def assert_restored(
+    call: Callable[[Classifier], object], error: BaseException | None, passes: int, dtype: str
+) -> None:
+    module = Specimen().train()
+    module.features[1].eval()
+    classifier = classify(module, dtype=dtype, batch_size=4)
+    torch.manual_seed(1)
+    before, around = dict(observe(module)), surroundings()
+    if error is not None:
+        module.fuse.left, module.fuse.error = passes, error
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            call(classifier)
+    else:
+        with contextlib.nullcontext() if error is None else contextlib.suppress(Exception):
+            result = call(classifier)
+            if error is None and isinstance(result, Verdict):
+                assert result.outcome is not Outcome.ERROR
+    after = dict(observe(module))
+    assert sorted(after) == sorted(before)
+    assert {name for name in before if after[name] != before[name]} == set()
+    assert surroundings() == around
+
+
+ERRORS = [
+    pytest.param(None, 0, id="as meant"),
+    pytest.param(RuntimeError("in the middle"), 0, id="raises first"),
+    pytest.param(RuntimeError("in the middle"), 1, id="raises later"),
+    pytest.param(KeyboardInterrupt(), 0, id="stopped first"),
+    pytest.param(KeyboardInterrupt(), 1, id="stopped later"),
+]
+
+
+@pytest.mark.parametrize(("error", "passes"), ERRORS)
+@pytest.mark.parametrize("name", CASES)
+def test_the_model_comes_back_as_it_was(
+    name: str, error: BaseException | None, passes: int
+) -> None:
+    assert_restored(CASES[name], error, passes, "auto")
+
+
+@pytest.mark.parametrize(("error", "passes"), ERRORS[::2])
+def test_the_model_comes_back_from_another_precision(
+    error: BaseException | None, passes: int
+) -> None:
+    for name in ("fgmf.gates.robustness.RobustnessGate.check", "fgmf.preflight.inspection.inspect"):
+        assert_restored(CASES[name], error, passes, "float64")
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Broken images of this model, saved by a gate that failed."""
+    folder = tmp_path_factory.mktemp("failures")
+    classifier = classify(Specimen())
+    with classifier.guard():
+        labels = classifier.predict(IMAGES)
+    context = RunContext(failures_directory=folder, root=folder)
+    gate = GATE.model_copy(update={"min_robust_accuracy": 0.99})
+    verdict = gate.check(classifier, IMAGES, labels, context=context)
+    assert verdict.artifacts, verdict.reason
+    return (folder / verdict.artifacts[0]).parent
+
+
+@pytest.mark.parametrize(("error", "passes"), ERRORS)
+@pytest.mark.parametrize("name", SAVED)
+def test_the_model_comes_back_from_a_replay(
+    evidence: Path, name: str, error: BaseException | None, passes: int
+) -> None:
+    assert_restored(lambda classifier: SAVED[name](evidence, classifier), error, passes, "auto")
+
+
+def takers_of_classifiers() -> Iterator[str]:
+    """Public functions and methods of the library with a classifier among their arguments."""
+    for entry in pkgutil.walk_packages(fgmf.__path__, "fgmf."):
+        module = importlib.import_module(entry.name)
+        for name, thing in vars(module).items():
+            if name.startswith("_") or getattr(thing, "__module__", "") != entry.name:
+                continue
+            members = vars(thing) if inspection.isclass(thing) else {"": thing}
+            for member, function in members.items():
+                hidden = member.startswith("_") and member != "__init__"
+                if hidden or not inspection.isfunction(function):
+                    continue
+                given = {k: v for k, v in function.__annotations__.items() if k != "return"}
+                if any("Classifier" in str(annotation) for annotation in given.values()):
+                    yield f"{entry.name}.{name}.{member}".rstrip(".")
+
+
+def test_every_function_that_takes_a_classifier_is_here() -> None:
+    """A new one belongs into the cases above."""
+    assert set(takers_of_classifiers()) == {*CASES, *SAVED, *NOT_FUNCTIONS}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 EPSILON = {"standard": 0.15, "robust": 0.2}
-COUNT = 150
+COUNT = 120
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def select(session: GateSession) -> Selection:
             raise pytest.UsageError(f"{message}{EVIDENCE_FILE}")
         config.args[:] = [str(evidence)]
         return "replay"
-    if any("::" in argument for argument in config.args):
+    if all("::" in argument for argument in config.args):
         return "node ids"
     if config.getoption("pyargs") and not all(_exists(config, arg) for arg in config.args):
         return "packages"

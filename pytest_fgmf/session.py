@@ -50,7 +50,8 @@ class GateSession:
         records: Verdicts, in the order of their arrival; only where reports are gathered.
         fates: Why items did not count, by node id.
         required_elsewhere: Node ids of required gates of other gate files.
-        unwritten: What is wrong with reports that could not be written.
+        unwritten: What else is wrong with the run: reports that could not be written, tests of
+            required gates that were reported as passed though the gate did not.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:

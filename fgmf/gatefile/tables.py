@@ -13,7 +13,7 @@ from fgmf.errors import Problem
 from fgmf.gatefile.contents import DataEntry, ModelEntry
 from fgmf.gates.problems import Misfit, misfits
 from fgmf.gates.robustness import AttackSpecification, Count
-from fgmf.gates.specification import OpenShare
+from fgmf.gates.specification import Confidence
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
@@ -188,7 +188,7 @@ class ProfileTable(Table):
     images: Count | Literal["all"] | None = None
     restarts: Count | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
-    confidence: OpenShare | None = None
+    confidence: Confidence | None = None
     inconclusive: Literal["fail", "pass"] | None = None
     attacks: tuple[AttackSpecification, ...] | None = None
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from fgmf.attacks.catalogue import CATALOGUE
 from fgmf.gates.problems import Misfit, misfits, one_of_the_keys
-from fgmf.gates.specification import GateSpecification, OpenShare, RunContext, Share
+from fgmf.gates.specification import Confidence, GateSpecification, RunContext, Share
 from fgmf.threat import ThreatModel, parse_epsilon
 from fgmf.types import Bounds, Norm, Population
 
@@ -99,7 +99,7 @@ class RobustnessGate(GateSpecification):
     """Independent random starts of each attack that draws."""
     images: Count | Literal["all"] = 500
     """Size of the seeded stratified sample."""
-    confidence: OpenShare = 0.95
+    confidence: Confidence = 0.95
     population: Population = "distribution"
     """Whether the verdict is about the distribution behind the images or exactly this set."""
     max_seconds: Annotated[float, Field(gt=0)] | None = None

@@ -12,6 +12,7 @@ import torch
 from fgmf.attacks.catalogue import (
     CATALOGUE,
     DEFAULT_ATTACKS,
+    DEFAULT_PARAMETERS,
     GRADIENT_FREE_ATTACKS,
     TARGETED_ATTACKS,
 )
@@ -100,6 +101,7 @@ class _Check:
             attacks=plans,
             seed=self.seed,
             deadline=deadline,
+            expect_steady="nondeterministic-output" not in gate.waive,
             on_progress=self._report_progress,
         )
         accepted = "forward-changes-state" in gate.waive
@@ -134,7 +136,7 @@ class _Check:
             table = DEFAULT_ATTACKS if gate.criterion != "targeted" else TARGETED_ATTACKS
             if not self.classifier.gradient_available:
                 table = GRADIENT_FREE_ATTACKS
-            named = [(name, {}, None) for name in table[gate.norm]]
+            named = [(n, dict(DEFAULT_PARAMETERS.get(n, {})), None) for n in table[gate.norm]]
         if not named:
             message = f"attacks that need no gradient for norm {gate.norm}, but there are none"
             raise InvalidInput(f"expected {message}; gate the PyTorch model")
@@ -217,9 +219,19 @@ class _Check:
         directory = self.context.failures_directory
         if directory is None or not gate.save_failures:
             return verdict
-        return keep_examples(
-            verdict, measurement, subject, gate=gate, directory=directory, root=self.context.root
-        )
+        try:
+            return keep_examples(
+                verdict,
+                measurement,
+                subject,
+                gate=gate,
+                directory=directory,
+                root=self.context.root,
+            )
+        except OSError as error:
+            # The verdict stands without its pictures.
+            evidence = {**verdict.evidence, "examples_not_saved": f"{error.strerror}: {directory}"}
+            return replace(verdict, evidence=evidence)
 
     def _report_progress(self, done: int, total: int, stage: str) -> None:
         if self.context.on_progress is not None:

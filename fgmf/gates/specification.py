@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fgmf.verdict import Verdict
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-OpenShare = Annotated[float, Field(gt=0.0, lt=1.0)]
+Confidence = Annotated[float, Field(ge=0.5, lt=1.0)]
 GateName = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._=@/-]*)?$", max_length=120)]
 
 

@@ -173,7 +173,8 @@ def _artifacts(verdict: Verdict) -> Iterable[str]:
         files = _shown_files(verdict.artifacts)
         yield f"counterexamples: {files}" + (f" (re-verified {verified})" if verified else "")
     elif verified:
-        yield f"counterexamples: not saved (re-verified {verified})"
+        why = text_of(verdict.evidence, "examples_not_saved")
+        yield f"counterexamples: not saved{': ' if why else ''}{why} (re-verified {verified})"
 
 
 def _shown_files(paths: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ import torch
 from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack, reason_of
 from fgmf.attacks.projection import inside, project
 from fgmf.classifier.memory import batched, is_out_of_memory
-from fgmf.errors import BudgetSpent, InvalidInput, NonFiniteOutput
+from fgmf.errors import BudgetSpent, InvalidInput, ModelStateChanged, NonFiniteOutput
 from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
 from fgmf.robustness.starts import find_starts
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from fgmf.types import Images, Logits
     from fgmf.verdict import Cost
 
+_STEADY = 1e-5
+"""Share of the logits' spread that clean logits may move between two equal passes."""
 _OVERSHOOT = 1.05
 """Minimum-norm attacks stop on the boundary, where rounding decides; a step past it does not."""
 
@@ -62,9 +64,10 @@ def measure_robustness(
         InvalidInput: No attacks, no images, not one label and key for each image, or a
             criterion that does not fit the number of classes.
         MissingDependency: An attack needs a package that is not installed.
-        ModelStateChanged: The model's state was changed by its forward pass; it is put back.
+        ModelStateChanged: The model's state was changed by its forward pass; it is put back. Or
+            its clean logits are not the same after the attacks as before.
 
-    Cost: clean pass; per attack and restart its passes on unbroken images plus one forward to
+    Cost: two clean passes; per attack and restart its passes on unbroken images plus one forward to
         judge; one more forward for each image that an attack broke.
     Randomness: fixed by the seed, each attack's label, the restart and the image's key; not by
         the batch size or the order of the images.
@@ -122,6 +125,24 @@ class _Measurement:
                     self._runs_done += 1
         except BudgetSpent:
             self._undecided = ~self._broken
+            return
+        if self._plan.expect_steady:
+            self._check_steady()
+
+    def _check_steady(self) -> None:
+        """Clean images must be judged after the attacks as they were before them."""
+        before = self._clean_logits
+        after = self._classifier.logits_in_batches(self._images)
+        spread = (before.amax(dim=1) - before.amin(dim=1)).clamp_min(1e-30)
+        moved = ~((after - before).abs().amax(dim=1) <= _STEADY * spread)
+        if bool(moved.any()):
+            message = (
+                f"expected the same logits for clean images before and after the attacks, but they "
+                f"changed for {int(moved.sum())} of {len(moved)} images: the model depends on "
+                "something else than its input; remove that, or judge it with the "
+                "gradient-masking gate"
+            )
+            raise ModelStateChanged(message)
 
     def result(self, cost: Cost) -> RobustnessMeasurement:
         """The measurement so far, as a value."""

@@ -24,6 +24,7 @@ class RobustnessPlan:
         seed: Fixes every draw.
         deadline: Value of ``time.monotonic()`` after which measuring stops; None never.
         example_limit: How many adversarial examples are kept as evidence.
+        expect_steady: Measure the clean logits again at the end and demand that they are the same.
         on_progress: Called with the images times attack runs done and in all, and the attack.
     """
 
@@ -32,6 +33,7 @@ class RobustnessPlan:
     seed: int
     deadline: float | None = None
     example_limit: int = 64
+    expect_steady: bool = True
     on_progress: Callable[[int, int, str], None] | None = None
 
 

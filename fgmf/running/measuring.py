@@ -40,7 +40,9 @@ def run_gate(gate: Gate, load: Load, context: RunContext) -> Verdict:
         classifier, samples = load()
         verdict = gate.check(classifier, samples.images, samples.labels, context=context)
         return _accepted(gate, verdict)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a verdict must come out
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - SystemExit and pytest.skip are no verdicts
         return error_verdict(
             gate_name(gate),
             getattr(gate, "kind", ""),

@@ -99,7 +99,8 @@ def test_junit_properties_are_plain_text(project: Project, mode: str) -> None:
     assert properties["fgmf.image_count"] == "10"
 
 
-def test_a_skip_raised_while_loading_stays_a_skip(project: Project) -> None:
+def test_a_skip_raised_while_loading_is_an_error(project: Project) -> None:
+    """A factory is no test: what it raises, skips too, leaves the gate unmeasured."""
     project.write("skipping.py", "import pytest\ndef skip(*_): pytest.skip('no weights here')\n")
     project.gates('name = "good"')
     conftest = project.path / "conftest.py"
@@ -107,8 +108,9 @@ def test_a_skip_raised_while_loading_stays_a_skip(project: Project) -> None:
         conftest.read_text() + "\nimport skipping\nGateRun.classifier = skipping.skip\n"
     )
     result = project.run()
-    result.assert_outcomes(passed=1, skipped=1)
-    result.stdout.fnmatch_lines(["not run: good (skipped)"])
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*not measured: Skipped: no weights here*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_an_interrupt_stops_the_run(project: Project) -> None:

@@ -193,3 +193,20 @@ def test_a_crashed_worker_leaves_its_gate_unmet(project: Project) -> None:
     result = project.run("--fgmf-report=json:report.json", "--max-worker-restart=0", mode="-n2")
     assert result.ret != pytest.ExitCode.OK
     assert project.outcomes() == {"must": "error"}
+
+
+def test_a_hook_that_turns_a_failure_into_a_pass(project: Project) -> None:
+    project.gates(f'{REQUIRED}\noutcome = "fail"')
+    conftest = project.path / "conftest.py"
+    conftest.write_text(
+        conftest.read_text()
+        + "\nimport pytest\n"
+        + "@pytest.hookimpl(wrapper=True)\n"
+        + "def pytest_runtest_makereport(item, call):\n"
+        + "    report = yield\n"
+        + "    report.outcome, report.longrepr = 'passed', None\n"
+        + "    return report\n"
+    )
+    result = project.run()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["required gate must ended FAIL*"])

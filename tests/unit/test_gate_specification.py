@@ -99,7 +99,7 @@ def test_whole_numbers_of_a_gate_file_are_accepted() -> None:
         ("restarts", 0, "expected a whole number >= 1, got 0"),
         ("restarts", True, "expected a whole number, got True"),
         ("confidence", 1, "expected a number < 1, got 1"),
-        ("confidence", 0, "expected a number > 0, got 0"),
+        ("confidence", 0.4, "expected a number >= 0.5, got 0.4"),
         ("confidence", 95, "expected a number < 1, got 95"),
         ("population", "sample", "expected 'distribution' or 'dataset', got 'sample'"),
         ("max_seconds", 0, "expected a number > 0, got 0"),

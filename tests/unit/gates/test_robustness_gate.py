@@ -17,7 +17,9 @@ from fgmf.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from fgmf.datasets import Samples
     from fgmf.gates import Progress
 
     Check = Callable[..., Verdict]
@@ -277,3 +279,31 @@ def test_defaults_attack_by_the_norm(check: Check) -> None:
         rows = verdict.evidence["attacks"]
         assert isinstance(rows, list)
         assert [row["name"] for row in rows][: len(names)] == names  # type: ignore[index,call-overload]
+
+
+def test_the_default_attacks_see_through_bounded_logits(
+    standard_digits_model: torch.nn.Module, digits_test: Samples
+) -> None:
+    """Cross-entropy is nearly flat on them; the margin is not."""
+
+    def bounded(images: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(0.5 * standard_digits_model(images))
+
+    gate = RobustnessGate(norm="linf", epsilon=0.15, min_robust_accuracy=0.6, images=200)
+    verdict = gate.check(classify(bounded), digits_test.images, digits_test.labels)
+    assert verdict.outcome is FAIL, verdict.reason
+    margin = verdict.evidence["attacks"][-1]
+    assert margin["name"] == "deepfool"
+    assert margin["broken"] > 10
+
+
+def test_a_verdict_outlives_a_directory_that_cannot_be_written(
+    check: Check, tmp_path: Path
+) -> None:
+    blocked = tmp_path / ".fgmf"
+    blocked.write_text("a file where a directory should be")
+    verdict = check(epsilon=0.2, context={"failures_directory": blocked / "failures"})
+    assert verdict.outcome is FAIL
+    assert verdict.artifacts == ()
+    assert "not saved: " in render_details(verdict)
+    assert str(blocked) in render_details(verdict)

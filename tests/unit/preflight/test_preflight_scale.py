@@ -93,6 +93,10 @@ def test_a_unit_budget_on_a_byte_range_is_an_error(norm: str, epsilon: float) ->
     assert seen["epsilon-tiny"].severity == "error"
 
 
+def test_a_budget_that_float32_cannot_hold_is_an_error() -> None:
+    assert found(UNIT, 1e-9)["epsilon-tiny"].severity == "error"
+
+
 def test_a_tiny_budget_on_the_unit_range_may_be_meant() -> None:
     assert found(UNIT, 1e-4)["epsilon-tiny"].severity == "warning"
 

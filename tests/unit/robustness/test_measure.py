@@ -123,7 +123,7 @@ def test_what_is_broken_is_not_attacked_again() -> None:
 
 
 def test_restarts_see_only_what_is_left() -> None:
-    """One forward and one backward pass an image and FGSM, one to judge, one to re-verify."""
+    """Two clean passes; for FGSM one forward and one backward, one to judge, one to re-verify."""
     seen: list[int] = []
 
     class Counting(CurvedModel):
@@ -140,7 +140,7 @@ def test_restarts_see_only_what_is_left() -> None:
     assert seen[-1] < 20
     assert result.records[0].attacked == 20
     assert result.cost.backward_passes == sum(seen)
-    assert result.cost.forward_passes == 20 + 2 * sum(seen) + result.records[0].broken
+    assert result.cost.forward_passes == 2 * 20 + 2 * sum(seen) + result.records[0].broken
     assert result.cost.seconds > 0
 
 

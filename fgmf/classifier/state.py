@@ -146,7 +146,7 @@ def _module_record(name: str, module: torch.nn.Module) -> _ModuleRecord:
     tables = {
         key: (value, dict(value))
         for key, value in own.items()
-        if isinstance(value, dict) and (key in _STRUCTURE or "_hooks" in key)
+        if isinstance(value, dict) and key in _STRUCTURE
     }
     attributes = {k: v for k, v in own.items() if k not in tables and k != "training"}
     return _ModuleRecord(
@@ -176,7 +176,7 @@ def _restore_module(record: _ModuleRecord) -> list[str]:
     for undo in record.contents:
         undo()
     for key, (table, entries) in record.tables.items():
-        if own[key].keys() != entries.keys() and key in _STRUCTURE:
+        if own[key].keys() != entries.keys():
             changed.append(f"{prefix}{key}")
         own[key] = table
         refill(table, entries)

@@ -57,6 +57,7 @@ class Run(Protocol):
         epsilon: float | None = None,
         keys: tuple[str, ...] | None = None,
         guarded: bool = True,
+        restart: int = 0,
         **options: Any,
     ) -> AttackResult: ...
 
@@ -72,6 +73,7 @@ def _run(
     epsilon: float | None = None,
     keys: tuple[str, ...] | None = None,
     guarded: bool = True,
+    restart: int = 0,
     **options: Any,
 ) -> AttackResult:
     lower, upper = classifier.bounds
@@ -83,7 +85,8 @@ def _run(
         batch = _batch(classifier, images, criterion, keys, needs_start=plan.entry.needs_start)
         if rows is not None:
             batch = _some(batch, rows)
-        return FoolboxAttack(plan, classifier, threat, seed=7, **options).run(batch, restart=0)
+        attack = FoolboxAttack(plan, classifier, threat, seed=7, **options)
+        return attack.run(batch, restart=restart)
 
 
 def _batch(

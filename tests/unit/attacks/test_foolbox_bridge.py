@@ -151,6 +151,8 @@ def test_seed_and_restart_change_what_is_tried(run: Callable[..., Any]) -> None:
     first = run(classifier, images, "pgd", **options).adversarial
     assert torch.equal(run(classifier, images, "pgd", **options).adversarial, first)
     assert not torch.equal(run(classifier, images, "fgsm").adversarial, first)
+    again = run(classifier, images, "pgd", restart=1, **options).adversarial
+    assert not bool((again == first).flatten(1).all(dim=1).any())
 
 
 def test_more_than_a_batch_is_never_asked_at_once(run: Callable[..., Any]) -> None:

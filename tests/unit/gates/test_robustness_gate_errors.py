@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fgmf.gates import Progress
     from fgmf.verdict import Verdict
 
     Check = Callable[..., Verdict]
@@ -70,25 +71,35 @@ def test_too_few_in_any_case_is_a_fail_and_no_error(check: Check) -> None:
 
 
 def test_the_reason_is_that_of_an_image_that_did_fail(check: Check) -> None:
-    """Image 0 fails for FGSM, and BIM breaks it; image 20 fails for BIM."""
-    odd = {"calls": 0}
+    """Image 0 fails for the noise, and BIM breaks it; image 20 fails for BIM."""
+    stage: list[str] = [""]
 
     class Twofold(LinearModel):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             near = (images.detach().unsqueeze(1) - IMAGES[[0, ODD]]).flatten(2).abs().amax(dim=2)
-            moved = (near < 0.5) & (near > 0.02)
-            if images.requires_grad and bool(moved[:, 0].any()) and not odd["calls"]:
+            zero, twenty = ((near < 0.25) & (near > 1e-6)).any(dim=0).tolist()
+            if stage[0] == "additive noise" and zero:
                 raise KeyError("image zero")
-            if images.requires_grad and bool(moved[:, 1].any()):
-                odd["calls"] += 1
+            if stage[0] == "BIM" and twenty:  # which the noise left alone
                 raise ZeroDivisionError("image twenty")
             return super().forward(images)
 
-    verdict = check(Twofold(3), attacks=("fgsm", "bim"), epsilon=0.2, min_robust_accuracy=0.0)
+    def follow(progress: Progress) -> None:
+        stage[0] = progress.stage
+
+    verdict = check(
+        Twofold(3),
+        attacks=({"name": "additive-noise", "repeats": 1}, "bim"),
+        epsilon=0.1,
+        min_robust_accuracy=0.0,
+        context={"on_progress": follow},
+    )
     assert verdict.outcome is ERROR
     assert verdict.evidence["failed_images"] == [ODD]
+    assert verdict.reason.startswith("BIM could not be carried out on 1 images")
     assert "image twenty" in verdict.reason
-    assert "image zero" not in verdict.reason
+    rows = verdict.evidence["attacks"]
+    assert [row["failed"] for row in rows] == [1, 1]  # type: ignore[index,union-attr,call-overload]
 
 
 @pytest.mark.parametrize(

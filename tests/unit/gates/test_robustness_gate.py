@@ -265,6 +265,17 @@ def test_images_and_labels_of_any_kind_are_the_same(check: Check, convert: Any) 
         assert np.array_equal(np.asarray(value), old)
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_double_precision_is_no_more_robust(check: Check, norm: str) -> None:
+    """Adversarial examples lie on the edge of the ball, where rounding decides."""
+    options: dict[str, Any] = {"norm": norm, "epsilon": {"linf": 0.01, "l2": 0.1, "l1": 0.7}[norm]}
+    single = check(min_robust_accuracy=0.0, **options)
+    double = check(min_robust_accuracy=0.0, classifier={"dtype": "float64"}, **options)
+    assert single.evidence["broken_images"]
+    assert double.evidence["broken_images"] == single.evidence["broken_images"]
+    assert double.evidence["unverified_images"] == []
+
+
 def test_progress_is_reported_to_the_end(check: Check) -> None:
     seen: list[Progress] = []
     check(name="g", attacks=("fgsm", "bim"), context={"on_progress": seen.append})

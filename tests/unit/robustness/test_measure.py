@@ -274,3 +274,24 @@ def test_progress_goes_up_to_the_end() -> None:
     assert done == sorted(done)
     assert done[-1] == seen[-1][1] == 3 * 20  # BIM draws nothing and runs once
     assert [stage for _, _, stage in seen][:: len(seen) - 1] == ["FGSM", "BIM"]
+
+
+def test_a_find_on_the_boundary_is_pushed_past_it() -> None:
+    """Rounding in another batch would carry it back: here by 0.005, in smaller batches."""
+
+    class Rounding(LinearModel):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(images)
+            if len(images) == len(clear):
+                return logits
+            own = labels[torch.cdist(images.flatten(1), clear.flatten(1)).argmin(dim=1)]
+            return logits + 0.005 * torch.nn.functional.one_hot(own, 4)
+
+    top = LinearModel()(IMAGES).topk(2, dim=1).values
+    clear = IMAGES[(top[:, 0] - top[:, 1]) > 0.5]
+    labels = LinearModel()(clear).argmax(dim=1)
+    attack = ("deepfool", {"overshoot": 0.0})
+    result = measure(classify(Rounding()), clear, labels, attacks=[attack], norm="l2", epsilon=5.0)
+    assert len(clear) > 5
+    assert result.records[0].unverified == set()
+    assert bool(result.broken.all())

@@ -63,7 +63,8 @@ class Finding:
         message: What was expected and what came.
         fix: What to do.
         evidence: Measured values.
-        waived: The user accepted it by name; it stays visible and no longer forbids a PASS.
+        waived: The user accepted it by name; it stays visible, and the gate is measured. A few
+            errors forbid a PASS even so (`fgmf.preflight.policy`).
     """
 
     name: str

@@ -23,7 +23,8 @@ from fgmf.datasets import Samples, collect_samples
 from fgmf.errors import FgmfError, InvalidInput
 from fgmf.gates.robustness_evidence import MeasuredImages, evidence_of, keep_examples
 from fgmf.gates.specification import Progress
-from fgmf.preflight import blocking, inspect
+from fgmf.preflight import blocking, forbidding, inspect
+from fgmf.preflight.policy import GRADIENT_MASKING
 from fgmf.robustness import (
     RobustnessMeasurement,
     RobustnessPlan,
@@ -125,8 +126,19 @@ class _Check:
         )
 
     def finished(self, verdict: Verdict, cost: Cost) -> Verdict:
-        """Add what every verdict of this gate carries."""
+        """Add what every verdict carries, and see to it that no waiver makes a PASS."""
         accepted = self.gate.inconclusive == "pass"
+        forbidden = forbidding(self.findings)
+        if forbidden and verdict.outcome in {Outcome.PASS, Outcome.INCONCLUSIVE}:
+            accepted = False
+            if verdict.outcome is Outcome.PASS:
+                first = forbidden[0]
+                reason = (
+                    f"every threshold is met, but {first.name} is waived, and attacks fail on such "
+                    f"a model whether it is robust or not: {first.message}; a gate of kind "
+                    f"{GRADIENT_MASKING!r} has to judge it"
+                )
+                verdict = replace(verdict, outcome=Outcome.ERROR, reason=reason)
         return replace(verdict, cost=cost, accepted=accepted)
 
     def _plans(self) -> tuple[AttackPlan, ...]:

@@ -13,12 +13,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fgmf.preflight.policy import FINDINGS, FindingKind, blocking, check_waived
+from fgmf.preflight.policy import FINDINGS, FindingKind, blocking, check_waived, forbidding
 
 if TYPE_CHECKING:
     from fgmf.preflight.inspection import inspect
 
-__all__ = ["FINDINGS", "FindingKind", "blocking", "check_waived", "inspect"]
+__all__ = ["FINDINGS", "FindingKind", "blocking", "check_waived", "forbidding", "inspect"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name

@@ -7,6 +7,9 @@ is imported.
     if no attack needs a gradient:              gradient findings weigh one step less
     if the kind is gradient-masking:            masking findings weigh one step less: they are
                                                 what that gate looks for
+
+An error keeps a gate from being measured. Waived, it is measured all the same; but some errors
+mean that attacks fail whether or not the model is robust, and then no waiver makes a PASS.
 """
 
 from __future__ import annotations
@@ -44,12 +47,15 @@ class FindingKind:
             the model behaves in a way that makes attacks fail without being robust;
             ``gradient``: likewise, and only attacks that use gradients suffer.
         waivable: False where nothing sound could be measured all the same.
+        forbids_pass: True where a waived error still leaves no PASS: what attacks fail to find
+            says nothing then.
     """
 
     name: str
     meaning: str
     topic: Literal["usage", "masking", "gradient"]
     waivable: bool = True
+    forbids_pass: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +127,28 @@ _NOT_WAIVABLE: Final = frozenset(
 )
 
 
+_FORBIDS_PASS: Final = frozenset(
+    {
+        "batch-dependent-output",
+        "forward-changes-state",
+        "gradient-blocked",
+        "gradient-nonfinite",
+        "gradient-zero",
+        "nondeterministic-output",
+    }
+)
+
+
 def _kinds(
     entries: Mapping[str, str], topic: Literal["usage", "masking", "gradient"]
 ) -> dict[str, FindingKind]:
     return {
         name: FindingKind(
-            name=name, meaning=meaning, topic=topic, waivable=name not in _NOT_WAIVABLE
+            name=name,
+            meaning=meaning,
+            topic=topic,
+            waivable=name not in _NOT_WAIVABLE,
+            forbids_pass=name in _FORBIDS_PASS,
         )
         for name, meaning in entries.items()
     }
@@ -203,8 +225,16 @@ def judge_observations(
 
 
 def blocking(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return the findings that forbid a PASS: errors that are not waived."""
+    """Return the findings that keep a gate from being measured: errors that are not waived."""
     return tuple(f for f in findings if f.severity == "error" and not f.waived)
+
+
+def forbidding(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings that forbid a PASS: errors that no waiver can make harmless.
+
+    A gate that was measured in spite of them can FAIL, and never PASS.
+    """
+    return tuple(f for f in findings if f.severity == "error" and FINDINGS[f.name].forbids_pass)
 
 
 def _finding(

@@ -142,11 +142,12 @@ class Counting(LinearModel):
         return super().forward(images)
 
 
-def test_a_model_that_changes_is_an_error_unless_that_is_accepted(check: Check) -> None:
+def test_a_model_that_changes_can_be_measured_and_cannot_pass(check: Check) -> None:
     model = Counting(3)
     verdict = check(model)
     assert verdict.outcome is ERROR
     assert verdict.reason.startswith("forward-changes-state: ")
+    assert verdict.measured is None
     for target in (None, "least-likely"):
         criterion = "misclassification" if target is None else "targeted"
         verdict = check(
@@ -156,8 +157,29 @@ def test_a_model_that_changes_is_an_error_unless_that_is_accepted(check: Check) 
             target=target,
             criterion=criterion,
         )
-        assert verdict.outcome is PASS
+        assert verdict.outcome is ERROR
+        assert (verdict.measured or 0.0) > 0.9
+        assert "every threshold is met, but forward-changes-state is waived" in verdict.reason
+        assert "gradient-masking" in verdict.reason
     assert "calls" not in vars(model)
+
+
+def test_a_waived_model_that_changes_can_fail_and_is_never_let_through(check: Check) -> None:
+    waive = ("forward-changes-state",)
+    assert check(Counting(3), waive=waive, epsilon=0.9).outcome is Outcome.FAIL
+    open_verdict = check(
+        Counting(3),
+        waive=waive,
+        epsilon=0.001,
+        images=3,
+        min_robust_accuracy=0.9,
+        inconclusive="pass",
+    )
+    assert open_verdict.outcome is Outcome.INCONCLUSIVE
+    assert not open_verdict.passed
+    steady = check(epsilon=0.001, images=3, min_robust_accuracy=0.9, inconclusive="pass", waive=())
+    assert steady.outcome is Outcome.INCONCLUSIVE
+    assert steady.passed
 
 
 @pytest.mark.parametrize(

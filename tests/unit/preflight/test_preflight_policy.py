@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fgmf.errors import InvalidInput
-from fgmf.preflight import FINDINGS, blocking, check_waived
+from fgmf.preflight import FINDINGS, blocking, check_waived, forbidding
 from fgmf.preflight.policy import Observation, judge_observations
 
 if TYPE_CHECKING:
@@ -97,6 +97,30 @@ def test_waived_errors_stay_visible_and_no_longer_block() -> None:
         ("gradient-zero", False, "error"),
     ]
     assert [f.name for f in blocking(found)] == ["gradient-zero"]
+
+
+@pytest.mark.parametrize(
+    ("name", "forbids"),
+    [
+        ("batch-dependent-output", True),
+        ("forward-changes-state", True),
+        ("gradient-blocked", True),
+        ("gradient-nonfinite", True),
+        ("gradient-zero", True),
+        ("nondeterministic-output", True),
+        ("epsilon-zero", False),
+        ("saturated-logits", False),
+    ],
+)
+def test_no_waiver_makes_a_pass_of_attacks_that_cannot_work(name: str, *, forbids: bool) -> None:
+    waived = judge_observations([seen(name)], kind="robustness", waive=[name])
+    assert blocking(waived) == ()
+    assert [f.name for f in forbidding(waived)] == ([name] if forbids else [])
+    for lighter in (
+        judge_observations([seen(name, "warning")], kind="robustness", waive=[name]),
+        judge_observations([seen(name)], kind="gradient-masking", waive=[name]),
+    ):
+        assert forbidding(lighter) == ()
 
 
 def test_warnings_and_notes_do_not_block() -> None:

@@ -34,27 +34,27 @@ def run_preflight(
         batch_size: Likewise.
 
     Returns:
-        FAILED if a finding would keep a gate from being measured, else PASSED.
+        FAILED if a finding would keep a gate from being measured or from a PASS, else PASSED.
 
     Raises:
         InvalidGateFile: The gate file is missing or broken.
         FactoryFailed: A model or the data cannot be loaded.
     """
-    from fgmf.preflight import blocking
+    from fgmf.preflight import blocking, forbidding
     from fgmf.running import GateRun, RunSettings
 
     gate_file = open_gate_file(path, profile=profile)
     run = GateRun(gate_file, RunSettings(device=device, batch_size=batch_size))
-    forbidden = 0
+    no_pass = False
     for name in dict.fromkeys(gate.model for gate in gate_file.gates):
         gates = [gate for gate in gate_file.gates if gate.model == name]
         findings = _findings(run, gates)
-        forbidden += len(blocking(findings))
+        no_pass |= bool(blocking(findings) or forbidding(findings))
         title = f"model {name or run.classifier(name).name}"
         say(f"{title} ({', '.join(gate.name for gate in gates)}): {_summary(findings)}")
         for line in render_findings(findings).splitlines():
             say(f"  {line}")
-    return ExitCode.FAILED if forbidden else ExitCode.PASSED
+    return ExitCode.FAILED if no_pass else ExitCode.PASSED
 
 
 def _findings(run: GateRun, gates: Sequence[GateSpecification]) -> list[Finding]:

@@ -14,7 +14,7 @@ from fgmf.preflight.policy import Observation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fgmf.types import Bounds, ImageFlags, Json
+    from fgmf.types import Bounds, ImageFlags, Json, Severity
 
 _BLOCK: Final = 256
 """Images looked at together: bounds the memory of the pass."""
@@ -23,6 +23,7 @@ _ROUNDING: Final = 1e-6
 _FEW_IMAGES: Final = 10
 """Even a perfect score on fewer images leaves a 95 % interval that starts below 0.7."""
 _MANY_DUPLICATES: Final = 0.05
+_MOSTLY_DUPLICATES: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,9 +289,16 @@ def _observe_variety(statistics: ImageStatistics) -> Iterator[Observation]:
         share = statistics.duplicate_images / count
         yield Observation(
             name="duplicate-images",
-            severity="warning" if share >= _MANY_DUPLICATES else "note",
+            severity=_severity_of_duplicates(share),
             message=f"{statistics.duplicate_images} of {count} images repeat an earlier one: "
             "the interval counts each as an independent image",
             fix="pass every image once",
             evidence={"images": statistics.duplicate_images, "image_count": count},
         )
+
+
+def _severity_of_duplicates(share: float) -> Severity:
+    """An interval over images of which most are copies claims far more than was measured."""
+    if share >= _MOSTLY_DUPLICATES:
+        return "error"
+    return "warning" if share >= _MANY_DUPLICATES else "note"

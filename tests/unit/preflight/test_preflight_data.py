@@ -101,10 +101,12 @@ def test_images_of_one_pixel_are_not_called_constant() -> None:
     assert "constant-images" not in found(torch.linspace(0, 1, 20).reshape(20, 1))
 
 
-@pytest.mark.parametrize(("copies", "severity"), [(1, "note"), (5, "warning")])
+@pytest.mark.parametrize(
+    ("copies", "severity"), [(1, "note"), (5, "warning"), (29, "warning"), (30, "error")]
+)
 def test_repeated_images(copies: int, severity: str) -> None:
     images = pixels(60, 1, 4, 4)
-    images[50 : 50 + copies] = images[:copies]
+    images[30 : 30 + copies] = images[:copies]
     seen = found(images)["duplicate-images"]
     assert seen.severity == severity
     assert seen.evidence["images"] == copies

@@ -1,11 +1,12 @@
 """Measuring robustness: worst case per image over attacks and restarts, re-verified.
 
-`plan` says what is measured, `measure` does it, `starts` finds images to walk from, `judge`
-compares the result with thresholds.
+`plan` says what is measured, `measure` does it, `blocks` does it until enough is known, `starts`
+finds images to walk from, `judge` compares the result with thresholds.
 """
 
 from __future__ import annotations
 
+from fgmf.robustness.blocks import measure_until_enough
 from fgmf.robustness.judge import judge_robustness
 from fgmf.robustness.measure import measure_robustness
 from fgmf.robustness.plan import (
@@ -24,4 +25,5 @@ __all__ = [
     "Thresholds",
     "judge_robustness",
     "measure_robustness",
+    "measure_until_enough",
 ]

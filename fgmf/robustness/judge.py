@@ -3,6 +3,10 @@
 An image is robust only if every attack was carried out on it and none broke it. Where some
 images are undecided or failed, the count of robust images is only known to lie between two
 numbers: FAIL is still possible (too few even if all of them were robust), PASS is not.
+
+With a horizon the images are taken in their order, which must be random, and each share has a
+confidence sequence. It is monotone in the outcomes, so a FAIL on what cheap attacks broke is one
+that the whole suite would give at the same image: looking early costs no error rate.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fgmf.sequential import ConfidenceSequence
 from fgmf.statistics import judge_share
 from fgmf.verdict import Condition, Interval, Outcome
 
@@ -63,26 +68,51 @@ def judge_robustness(
 def _judge(
     quantity: str, good: ImageFlags, unsure: ImageFlags, threshold: float, thresholds: Thresholds
 ) -> Condition:
-    size = thresholds.dataset_size if thresholds.population == "dataset" else None
-
-    def judged(successes: int) -> Condition:
-        return judge_share(
-            quantity,
-            successes,
-            len(good),
-            threshold=threshold,
-            confidence=thresholds.confidence,
-            population_size=size,
-        )
-
-    best = judged(int(good.sum()))
+    law = _judged_once if thresholds.horizon is None else _judged_in_order
+    best = law(quantity, good, threshold, thresholds)
     if not bool(unsure.any()) or best.outcome is Outcome.FAIL:
         return best
-    worst = judged(int((good & ~unsure).sum()))
+    worst = law(quantity, good & ~unsure, threshold, thresholds)
     interval = None
     if best.interval is not None and worst.interval is not None:
         interval = replace(best.interval, lower=worst.interval.lower)
     return replace(best, measured=None, interval=interval, outcome=Outcome.INCONCLUSIVE)
+
+
+def _judged_once(
+    quantity: str, good: ImageFlags, threshold: float, thresholds: Thresholds
+) -> Condition:
+    return judge_share(
+        quantity,
+        int(good.sum()),
+        len(good),
+        threshold=threshold,
+        confidence=thresholds.confidence,
+        population_size=_population_size(thresholds),
+    )
+
+
+def _judged_in_order(
+    quantity: str, good: ImageFlags, threshold: float, thresholds: Thresholds
+) -> Condition:
+    sequence = ConfidenceSequence(
+        population_size=_population_size(thresholds),
+        confidence=thresholds.confidence,
+        threshold=threshold,
+        horizon=thresholds.horizon,
+    )
+    interval = sequence.update(good.tolist())
+    return Condition(
+        quantity=quantity,
+        measured=int(good.sum()) / len(good),
+        interval=interval,
+        threshold=threshold,
+        outcome=sequence.decide(threshold),
+    )
+
+
+def _population_size(thresholds: Thresholds) -> int | None:
+    return thresholds.dataset_size if thresholds.population == "dataset" else None
 
 
 def _judge_worst_class(measurement: RobustnessMeasurement, thresholds: Thresholds) -> Condition:
@@ -92,7 +122,12 @@ def _judge_worst_class(measurement: RobustnessMeasurement, thresholds: Threshold
     conditions = []
     for label, size in sorted(thresholds.class_sizes.items()):
         rows = measurement.labels == label
-        own = replace(thresholds, dataset_size=size, confidence=confidence)
+        own = replace(
+            thresholds,
+            dataset_size=size,
+            confidence=confidence,
+            horizon=_share_of(thresholds, size),
+        )
         name = "worst_class_robust_accuracy"
         if bool(rows.any()):
             condition = _judge(name, measurement.robust[rows], unsure[rows], threshold, own)
@@ -112,6 +147,14 @@ def _not_sampled(quantity: str, threshold: float, confidence: float) -> Conditio
         threshold=threshold,
         outcome=Outcome.INCONCLUSIVE,
     )
+
+
+def _share_of(thresholds: Thresholds, class_size: int) -> int | None:
+    """The number of images of a class that the plan is expected to hold."""
+    if thresholds.horizon is None:
+        return None
+    everyone = sum(thresholds.class_sizes.values())
+    return max(1, round(thresholds.horizon * class_size / everyone))
 
 
 def _lower(interval: Interval | None) -> float:

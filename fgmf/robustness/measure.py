@@ -8,11 +8,13 @@ for each attack, for each restart:
         broken    |= hits
 an image that an attack could not be carried out on, and that nothing broke, is *failed*;
 one that time ran out for is *undecided*: neither is ever counted as robust evidence.
+after each attack run the plan may say that enough is known: what is not broken is undecided then.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +25,7 @@ from fgmf.classifier.memory import batched, is_out_of_memory
 from fgmf.errors import BudgetSpent, InvalidInput, ModelStateChanged, NonFiniteOutput
 from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
 from fgmf.robustness.starts import find_starts
+from fgmf.verdict import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from fgmf.attacks.plans import AttackPlan
     from fgmf.classifier import Classifier
     from fgmf.types import Images, Logits
-    from fgmf.verdict import Cost
 
 _STEADY = 1e-5
 """Share of the logits' spread that clean logits may move between two equal passes."""
@@ -110,24 +112,39 @@ class _Measurement:
         self._runs_done = 0
 
     def run(self) -> None:
-        """Run every attack and restart, or stop at the deadline."""
+        """Run every attack and restart; stop at the deadline, or where enough is known."""
         try:
-            for record in self._records:
-                attack = FoolboxAttack(
-                    record.plan,
-                    self._classifier,
-                    self._plan.threat,
-                    seed=self._plan.seed,
-                    deadline=self._plan.deadline,
-                )
-                for restart in range(record.plan.restarts):
-                    self._run_once(attack, record, restart)
-                    self._runs_done += 1
+            through = self._run_all()
         except BudgetSpent:
             self._undecided = ~self._broken
             return
+        if not through:
+            self._undecided = ~self._broken
         if self._plan.expect_steady:
             self._check_steady()
+
+    def _run_all(self) -> bool:
+        """Say whether every attack was run."""
+        for record in self._records:
+            attack = FoolboxAttack(
+                record.plan,
+                self._classifier,
+                self._plan.threat,
+                seed=self._plan.seed,
+                deadline=self._plan.deadline,
+            )
+            for restart in range(record.plan.restarts):
+                self._run_once(attack, record, restart)
+                self._runs_done += 1
+                if self._is_enough():
+                    return False
+        return True
+
+    def _is_enough(self) -> bool:
+        if self._plan.enough is None or self._runs_done == self._runs_total:
+            return False
+        so_far = replace(self.result(Cost()), undecided=~self._broken)
+        return self._plan.enough(so_far)
 
     def _check_steady(self) -> None:
         """Clean images must be judged after the attacks as they were before them."""

@@ -26,6 +26,8 @@ class RobustnessPlan:
         example_limit: How many adversarial examples are kept as evidence.
         expect_steady: Measure the clean logits again at the end and demand that they are the same.
         on_progress: Called with the images times attack runs done and in all, and the attack.
+        enough: Asked after each attack run but the last, with what is known by then; True ends
+            the measurement, and images that no attack broke are then undecided.
     """
 
     threat: ThreatModel
@@ -35,6 +37,7 @@ class RobustnessPlan:
     example_limit: int = 64
     expect_steady: bool = True
     on_progress: Callable[[int, int, str], None] | None = None
+    enough: Callable[[RobustnessMeasurement], bool] | None = None
 
 
 @dataclass(kw_only=True)
@@ -85,7 +88,8 @@ class RobustnessMeasurement:
         predicted: (n,) clean predictions.
         clean_correct: (n,) right without an adversary.
         broken: (n,) wrong without an adversary, or broken by a re-verified example.
-        undecided: (n,) neither broken nor through every attack, because time ran out.
+        undecided: (n,) neither broken nor through every attack, because time ran out or enough was
+            known.
         failed: (n,) not broken, but an attack could not be carried out on it.
         records: One per attack.
         examples: Up to the plan's limit, in the order in which they were found.
@@ -127,6 +131,8 @@ class Thresholds:
         population: What the intervals are about.
         dataset_size: Images that the sample was drawn from.
         class_sizes: Images of each class that the sample was drawn from.
+        horizon: None judges once, at the end. The number of images that are planned judges
+            sequentially: intervals hold however often one looks, for images in random order.
     """
 
     robust_accuracy: float
@@ -136,3 +142,4 @@ class Thresholds:
     population: Population = "distribution"
     dataset_size: int = 0
     class_sizes: Mapping[int, int] = field(default_factory=dict)
+    horizon: int | None = None

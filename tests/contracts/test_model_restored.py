@@ -34,6 +34,7 @@ from fgmf.preflight.data import measure_images
 from fgmf.preflight.gradients import measure_gradients
 from fgmf.preflight.normalisation import observe_scalings
 from fgmf.preflight.outputs import describe_failure
+from fgmf.robustness import RobustnessPlan, measure_until_enough
 from fgmf.robustness.starts import find_starts
 from fgmf.running.replaying import replay_failures
 from fgmf.threat import ThreatModel
@@ -205,6 +206,20 @@ def _failure(classifier: Classifier) -> None:
         list(describe_failure(classifier, IMAGES, fgmf.errors.InvalidInput("no logits")))
 
 
+def _blocks(classifier: Classifier) -> object:
+    labels = labels_of(classifier)
+    return measure_until_enough(
+        classifier,
+        IMAGES,
+        rule(labels),
+        RobustnessPlan(
+            threat=THREAT, attacks=plan_attacks([("pgd", {}, None)], restarts=2), seed=0
+        ),
+        keys=keys_of(IMAGES),
+        enough=lambda known: False,
+    )
+
+
 CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.attacks.foolbox_bridge.FoolboxAttack.__init__": _attack,
     "fgmf.gates.robustness.RobustnessGate.check": lambda c: GATE.check(c, IMAGES, labels_of(c)),
@@ -221,6 +236,7 @@ CASES: dict[str, Callable[[Classifier], object]] = {
     ),
     "fgmf.preflight.normalisation.observe_scalings": _scalings,
     "fgmf.preflight.outputs.describe_failure": _failure,
+    "fgmf.robustness.blocks.measure_until_enough": _blocks,
     "fgmf.robustness.measure.measure_robustness": lambda c: measure(
         c, IMAGES, labels_of(c), attacks=["pgd", "hop-skip-jump", "additive-noise"], norm="l2"
     ),

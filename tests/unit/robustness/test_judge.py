@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fgmf.robustness import RobustnessMeasurement, Thresholds, judge_robustness
+from fgmf.sequential import ConfidenceSequence
 from fgmf.statistics import judge_share
 from fgmf.verdict import Condition, Cost, Outcome
 
@@ -208,3 +209,57 @@ def test_certainty_is_that_of_every_image() -> None:
     assert not measured("rbu").certain
     assert not measured("rbf").certain
     assert measured("rbwuf").robust.tolist() == [True, False, False, True, True]
+
+
+@given(st.text("rbwu", min_size=1, max_size=40), st.sampled_from([0.2, 0.5, 0.9]))
+def test_in_order_every_look_agrees_with_the_sequence(text: str, threshold: float) -> None:
+    """FAIL holds even if all undecided images are robust, PASS even if none is."""
+    condition = judged(text, threshold, horizon=40)[0]
+
+    def alone(letters: str) -> Outcome:
+        sequence = ConfidenceSequence(
+            population_size=None, confidence=0.95, threshold=threshold, horizon=40
+        )
+        sequence.update([letter in letters for letter in text])
+        return sequence.decide(threshold)
+
+    if condition.outcome is FAIL:
+        assert alone("ru") is FAIL
+    elif condition.outcome is PASS:
+        assert alone("ru") is alone("r") is PASS
+        assert "u" not in text
+    assert condition.measured == (
+        None
+        if "u" in text and alone("ru") is not FAIL
+        else (text.count("r") + text.count("u")) / len(text)
+    )
+
+
+def test_in_order_the_interval_is_wider_than_at_once_and_exact_at_the_end_of_a_set() -> None:
+    text = "rrb" * 30
+    once = judged(text, 0.5)[0].interval
+    ordered = judged(text, 0.5, horizon=200)[0].interval
+    assert once is not None
+    assert ordered is not None
+    assert ordered.lower < once.lower
+    assert ordered.upper > once.upper
+    whole = judged(text, 0.5, horizon=90, population="dataset", dataset_size=90)[0]
+    assert whole.interval is not None
+    assert whole.interval.lower == whole.interval.upper == whole.measured
+    assert whole.outcome is PASS
+
+
+def test_in_order_a_class_is_judged_by_its_own_images() -> None:
+    labels = [0, 1] * 40
+    text = "rb" * 40
+    sizes = {0: 100, 1: 100}
+    conditions = judged(
+        text,
+        0.1,
+        labels=labels,
+        worst_class_robust_accuracy=0.5,
+        class_sizes=sizes,
+        horizon=200,
+    )
+    assert conditions[-1].outcome is FAIL
+    assert conditions[-1].subject == "class 1"

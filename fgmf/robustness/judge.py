@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fgmf.statistics import judge_share
+from fgmf.statistics import judge_open_share
 from fgmf.verdict import Condition, Interval, Outcome
 
 if TYPE_CHECKING:
@@ -65,24 +65,15 @@ def _judge(
 ) -> Condition:
     size = thresholds.dataset_size if thresholds.population == "dataset" else None
 
-    def judged(successes: int) -> Condition:
-        return judge_share(
-            quantity,
-            successes,
-            len(good),
-            threshold=threshold,
-            confidence=thresholds.confidence,
-            population_size=size,
-        )
-
-    best = judged(int(good.sum()))
-    if not bool(unsure.any()) or best.outcome is Outcome.FAIL:
-        return best
-    worst = judged(int((good & ~unsure).sum()))
-    interval = None
-    if best.interval is not None and worst.interval is not None:
-        interval = replace(best.interval, lower=worst.interval.lower)
-    return replace(best, measured=None, interval=interval, outcome=Outcome.INCONCLUSIVE)
+    return judge_open_share(
+        quantity,
+        int(good.sum()),
+        int((good & ~unsure).sum()),
+        len(good),
+        threshold=threshold,
+        confidence=thresholds.confidence,
+        population_size=size,
+    )
 
 
 def _judge_worst_class(measurement: RobustnessMeasurement, thresholds: Thresholds) -> Condition:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fgmf.errors import InvalidInput
@@ -176,6 +177,68 @@ def judge_share(  # noqa: PLR0913 - one condition has seven parts
         outcome=compare_to_threshold(interval, threshold),
         subject=subject,
     )
+
+
+def judge_open_share(  # noqa: PLR0913 - as above
+    quantity: str,
+    most: int,
+    fewest: int,
+    trials: int,
+    *,
+    threshold: float,
+    confidence: float,
+    population_size: int | None = None,
+) -> Condition:
+    """Judge a share of which only bounds are counted, because some trials are undecided.
+
+    Args:
+        quantity: Name of the share.
+        most: Successes if every undecided trial is one.
+        fewest: Successes if none is.
+        trials: How many there were, undecided ones included.
+        threshold: Lowest accepted share.
+        confidence: Coverage of the interval.
+        population_size: As for :func:`judge_share`.
+
+    Returns:
+        The condition of `most` where nothing is undecided, or where even `most` is too few;
+        else INCONCLUSIVE, with an interval that holds those of both counts.
+
+    Raises:
+        InvalidInput: As for :func:`judge_share`.
+    """
+
+    def judged(successes: int) -> Condition:
+        return judge_share(
+            quantity,
+            successes,
+            trials,
+            threshold=threshold,
+            confidence=confidence,
+            population_size=population_size,
+        )
+
+    best = judged(most)
+    return best if most == fewest else between_conditions(best, judged(fewest))
+
+
+def between_conditions(best: Condition, worst: Condition) -> Condition:
+    """Join what holds if every undecided trial succeeds with what holds if none does.
+
+    Args:
+        best: Judged with all undecided trials as successes.
+        worst: Judged with none.
+
+    Returns:
+        `best` where it is a FAIL, for then nothing can help; else INCONCLUSIVE, with an interval
+        that holds both. Undecided trials never make a PASS.
+    """
+    if best.outcome is Outcome.FAIL:
+        return best
+    interval = None
+    if best.interval is not None and worst.interval is not None:
+        interval = replace(best.interval, lower=worst.interval.lower)
+    return replace(best, measured=None, interval=interval, outcome=Outcome.INCONCLUSIVE)
 
 
 def mcnemar_exact(newly_broken: int, newly_fixed: int) -> float:

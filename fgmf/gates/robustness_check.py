@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,13 +17,13 @@ from fgmf.attacks.catalogue import (
 )
 from fgmf.attacks.criteria import Criterion
 from fgmf.attacks.plans import AttackPlan, plan_attacks
-from fgmf.canonical import tensor_digest
 from fgmf.datasets import Samples, collect_samples
-from fgmf.errors import FgmfError, InvalidInput
-from fgmf.gates.robustness_evidence import MeasuredImages, evidence_of, keep_examples
-from fgmf.gates.specification import Progress
-from fgmf.preflight import blocking, forbidding, inspect
-from fgmf.preflight.policy import GRADIENT_MASKING
+from fgmf.errors import InvalidInput
+from fgmf.gates.checking import GateCheck, settled
+from fgmf.gates.examples import save_examples
+from fgmf.gates.robustness_evidence import evidence_of
+from fgmf.gates.subject import MeasuredImages, choose_images
+from fgmf.preflight import inspect
 from fgmf.robustness import (
     RobustnessMeasurement,
     RobustnessPlan,
@@ -32,9 +31,7 @@ from fgmf.robustness import (
     judge_robustness,
     measure_robustness,
 )
-from fgmf.seeding import derive_seed
-from fgmf.statistics import stratified_sample
-from fgmf.verdict import Condition, Cost, Finding, Outcome, Verdict
+from fgmf.verdict import Verdict
 
 if TYPE_CHECKING:
     from fgmf.classifier import Classifier
@@ -52,29 +49,19 @@ def check_robustness(
     context: RunContext,
 ) -> Verdict:
     """Carry out a robustness gate; see :meth:`fgmf.gates.RobustnessGate.check`."""
-    started = time.perf_counter()
-    before = classifier.cost_meter.reading()
-    name = gate.name or gate.kind
-    seed = derive_seed(context.run_seed, name) if gate.seed is None else gate.seed
-    check = _Check(gate=gate, name=name, seed=seed, classifier=classifier, context=context)
-    try:
-        # Attacks need gradients, whatever mode the caller's code runs in.
-        with torch.inference_mode(mode=False):
-            verdict = check.run(images, labels)
-    except FgmfError as error:
-        verdict = check.error(str(error))
-    cost = classifier.cost_meter.since(before, seconds=time.perf_counter() - started)
-    return check.finished(verdict, cost)
+    check = _Check(
+        gate=gate,
+        kind=gate.kind,
+        threshold=gate.min_robust_accuracy,
+        classifier=classifier,
+        context=context,
+    )
+    return check.carry_out(images, labels)
 
 
 @dataclass(kw_only=True)
-class _Check:
+class _Check(GateCheck):
     gate: RobustnessGate
-    name: str
-    seed: int
-    classifier: Classifier
-    context: RunContext
-    findings: tuple[Finding, ...] = ()
 
     def run(self, images: Images, labels: Labels) -> Verdict:
         gate, deadline = self.gate, None
@@ -92,10 +79,9 @@ class _Check:
             seed=self.seed,
             needs_gradient=any(plan.entry.needs_gradient for plan in plans),
         )
-        blocked = blocking(self.findings)
-        if blocked:
-            more = f" (and {len(blocked) - 1} more)" if len(blocked) > 1 else ""
-            return self.error(f"{blocked[0].name}: {blocked[0].message}{more}")
+        blocked = self.blocked()
+        if blocked is not None:
+            return blocked
         subject = self._subject(samples)
         plan = RobustnessPlan(
             threat=threat,
@@ -103,7 +89,7 @@ class _Check:
             seed=self.seed,
             deadline=deadline,
             expect_steady="nondeterministic-output" not in gate.waive,
-            on_progress=self._report_progress,
+            on_progress=self.report_progress,
         )
         accepted = "forward-changes-state" in gate.waive
         with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
@@ -111,35 +97,6 @@ class _Check:
                 self.classifier, subject.images, self._criterion(subject), plan, keys=subject.keys
             )
         return self._verdict(measurement, subject, threat)
-
-    def error(self, reason: str) -> Verdict:
-        """The verdict on a gate that could not be measured."""
-        return Verdict(
-            gate=self.name,
-            kind=self.gate.kind,
-            outcome=Outcome.ERROR,
-            reason=reason,
-            threshold=self.gate.min_robust_accuracy,
-            seed=self.seed,
-            reproduce=self.context.reproduce,
-            findings=self.findings,
-        )
-
-    def finished(self, verdict: Verdict, cost: Cost) -> Verdict:
-        """Add what every verdict carries, and see to it that no waiver makes a PASS."""
-        accepted = self.gate.inconclusive == "pass"
-        forbidden = forbidding(self.findings)
-        if forbidden and verdict.outcome in {Outcome.PASS, Outcome.INCONCLUSIVE}:
-            accepted = False
-            if verdict.outcome is Outcome.PASS:
-                first = forbidden[0]
-                reason = (
-                    f"every threshold is met, but {first.name} is waived, and attacks fail on such "
-                    f"a model whether it is robust or not: {first.message}; a gate of kind "
-                    f"{GRADIENT_MASKING!r} has to judge it"
-                )
-                verdict = replace(verdict, outcome=Outcome.ERROR, reason=reason)
-        return replace(verdict, cost=cost, accepted=accepted)
 
     def _plans(self) -> tuple[AttackPlan, ...]:
         gate = self.gate
@@ -163,26 +120,14 @@ class _Check:
         return plan_attacks(named, restarts=gate.restarts)
 
     def _subject(self, samples: Samples) -> MeasuredImages:
-        dtype = torch.float64 if self.classifier.dtype is torch.float64 else torch.float32
-        labels = samples.labels.flatten().to(torch.int64)
-        eligible = list(range(len(labels)))
-        if isinstance(self.gate.target, int):
-            eligible = [at for at in eligible if int(labels[at]) != self.gate.target]
-        if not eligible:
-            raise InvalidInput("expected images of other classes than the target, got none")
-        count = len(eligible) if self.gate.images == "all" else self.gate.images
-        own_labels = [int(labels[at]) for at in eligible]
-        chosen = stratified_sample(own_labels, count=min(count, len(eligible)), seed=self.seed)
-        indices = [eligible[at] for at in chosen]
-        lower, upper = self.classifier.bounds
-        images = samples.images[indices].to(dtype).clamp(lower, upper)
-        return MeasuredImages(
-            images=images,
-            labels=labels[indices],
-            indices=indices,
-            keys=[tensor_digest(image) for image in images],
-            class_sizes=dict(Counter(own_labels)),
-            dataset_size=len(eligible),
+        target = self.gate.target
+        return choose_images(
+            samples,
+            count=self.gate.images,
+            seed=self.seed,
+            bounds=self.classifier.bounds,
+            dtype=self.classifier.dtype,
+            without_class=target if isinstance(target, int) else None,
         )
 
     def _criterion(self, subject: MeasuredImages) -> Criterion:
@@ -212,7 +157,11 @@ class _Check:
             class_sizes=subject.class_sizes,
         )
         conditions = judge_robustness(measurement, thresholds)
-        outcome, reason = _outcome(conditions, measurement)
+        outcome, reason = settled(
+            conditions,
+            failure=_failure(measurement),
+            undecided=int(measurement.undecided.sum()),
+        )
         verdict = Verdict(
             gate=self.name,
             kind=gate.kind,
@@ -228,50 +177,26 @@ class _Check:
             findings=self.findings,
             evidence=evidence_of(gate, measurement, subject, threat, self.classifier),
         )
-        directory = self.context.failures_directory
-        if directory is None or not gate.save_failures:
-            return verdict
-        try:
-            return keep_examples(
-                verdict,
-                measurement,
-                subject,
-                gate=gate,
-                directory=directory,
-                root=self.context.root,
-            )
-        except OSError as error:
-            # The verdict stands without its pictures.
-            evidence = {**verdict.evidence, "examples_not_saved": f"{error.strerror}: {directory}"}
-            return replace(verdict, evidence=evidence)
-
-    def _report_progress(self, done: int, total: int, stage: str) -> None:
-        if self.context.on_progress is not None:
-            self.context.on_progress(Progress(gate=self.name, stage=stage, done=done, total=total))
-
-
-def _outcome(
-    conditions: tuple[Condition, ...], measurement: RobustnessMeasurement
-) -> tuple[Outcome, str]:
-    failing = [condition for condition in conditions if condition.outcome is Outcome.FAIL]
-    if failing:
-        return Outcome.FAIL, f"{failing[0].quantity} is below its threshold"
-    if bool(measurement.failed.any()):
-        # An image may have failed for an attack and been broken by another: that one tells nothing.
-        first = int(measurement.failed.nonzero()[0])
-        record = next(record for record in measurement.records if first in record.failures)
-        why = record.failures[first]
-        count = int(measurement.failed.sum())
-        return Outcome.ERROR, (
-            f"{record.plan.entry.title} could not be carried out on {count} images that nothing "
-            f"else broke ({why})"
+        return save_examples(
+            verdict,
+            measurement.examples,
+            subject,
+            gate=gate,
+            context=self.context,
+            verified=measurement.verified,
         )
-    if bool(measurement.undecided.any()):
-        count = int(measurement.undecided.sum())
-        return Outcome.INCONCLUSIVE, f"max_seconds ran out with {count} images undecided"
-    open_ones = [c for c in conditions if c.outcome is Outcome.INCONCLUSIVE]
-    if open_ones:
-        return Outcome.INCONCLUSIVE, (
-            f"the interval of {open_ones[0].quantity} contains its threshold; more images decide"
-        )
-    return Outcome.PASS, "every threshold is met"
+
+
+def _failure(measurement: RobustnessMeasurement) -> str | None:
+    """Why images could not be measured that nothing broke; None if all could."""
+    if not bool(measurement.failed.any()):
+        return None
+    # An image may have failed for an attack and been broken by another: that one tells nothing.
+    first = int(measurement.failed.nonzero()[0])
+    record = next(record for record in measurement.records if first in record.failures)
+    why = record.failures[first]
+    count = int(measurement.failed.sum())
+    return (
+        f"{record.plan.entry.title} could not be carried out on {count} images that nothing "
+        f"else broke ({why})"
+    )

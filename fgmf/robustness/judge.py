@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fgmf.sequential import ConfidenceSequence
-from fgmf.statistics import judge_share
+from fgmf.statistics import between_conditions, judge_share
 from fgmf.verdict import Condition, Interval, Outcome
 
 if TYPE_CHECKING:
@@ -70,13 +70,9 @@ def _judge(
 ) -> Condition:
     law = _judged_once if thresholds.horizon is None else _judged_in_order
     best = law(quantity, good, threshold, thresholds)
-    if not bool(unsure.any()) or best.outcome is Outcome.FAIL:
+    if not bool(unsure.any()):
         return best
-    worst = law(quantity, good & ~unsure, threshold, thresholds)
-    interval = None
-    if best.interval is not None and worst.interval is not None:
-        interval = replace(best.interval, lower=worst.interval.lower)
-    return replace(best, measured=None, interval=interval, outcome=Outcome.INCONCLUSIVE)
+    return between_conditions(best, law(quantity, good & ~unsure, threshold, thresholds))
 
 
 def _judged_once(

@@ -22,7 +22,8 @@ import torch
 from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack, reason_of
 from fgmf.attacks.projection import inside, project
 from fgmf.classifier.memory import batched, is_out_of_memory
-from fgmf.errors import BudgetSpent, InvalidInput, ModelStateChanged, NonFiniteOutput
+from fgmf.classifier.steadiness import refuse_moved, refuse_nonfinite
+from fgmf.errors import BudgetSpent, InvalidInput
 from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
 from fgmf.robustness.starts import find_starts
 from fgmf.verdict import Cost
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from fgmf.classifier import Classifier
     from fgmf.types import Images, Logits
 
-_STEADY = 1e-5
-"""Share of the logits' spread that clean logits may move between two equal passes."""
 _OVERSHOOT = 1.05
 """Minimum-norm attacks stop on the boundary, where rounding decides; a step past it does not."""
 
@@ -101,7 +100,7 @@ class _Measurement:
     ) -> None:
         self._classifier, self._images, self._criterion = classifier, images, criterion
         self._plan, self._keys = plan, keys
-        self._clean_logits = _finite_logits(classifier, images)
+        self._clean_logits = refuse_nonfinite(classifier.logits_in_batches(images))
         self._clean_correct = criterion.correct(self._clean_logits)
         self._broken = ~self._clean_correct | criterion.broken(self._clean_logits)
         self._undecided = torch.zeros(len(images), dtype=torch.bool)
@@ -121,7 +120,8 @@ class _Measurement:
         if not through:
             self._undecided = ~self._broken
         if self._plan.expect_steady:
-            self._check_steady()
+            after = self._classifier.logits_in_batches(self._images)
+            refuse_moved(self._clean_logits, after, during="the attacks")
 
     def _run_all(self) -> bool:
         """Say whether every attack was run."""
@@ -145,21 +145,6 @@ class _Measurement:
             return False
         so_far = replace(self.result(Cost()), undecided=~self._broken)
         return self._plan.enough(so_far)
-
-    def _check_steady(self) -> None:
-        """Clean images must be judged after the attacks as they were before them."""
-        before = self._clean_logits
-        after = self._classifier.logits_in_batches(self._images)
-        spread = (before.amax(dim=1) - before.amin(dim=1)).clamp_min(1e-30)
-        moved = ~((after - before).abs().amax(dim=1) <= _STEADY * spread)
-        if bool(moved.any()):
-            message = (
-                f"expected the same logits for clean images before and after the attacks, but they "
-                f"changed for {int(moved.sum())} of {len(moved)} images: the model depends on "
-                "something else than its input; remove that, or judge it with the "
-                "gradient-masking gate"
-            )
-            raise ModelStateChanged(message)
 
     def result(self, cost: Cost) -> RobustnessMeasurement:
         """The measurement so far, as a value."""
@@ -299,15 +284,3 @@ class _Measurement:
         count = len(self._images)
         share = self._runs_done * count + (count - active) + done
         self._plan.on_progress(share, self._runs_total * count, attack.entry.title)
-
-
-def _finite_logits(classifier: Classifier, images: Images) -> Logits:
-    logits = classifier.logits_in_batches(images)
-    bad = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if bad:
-        message = (
-            f"expected finite logits, got NaN or infinite values for {len(bad)} of "
-            f"{len(images)} images (first: image {bad[0]} of the sample)"
-        )
-        raise NonFiniteOutput(message)
-    return logits

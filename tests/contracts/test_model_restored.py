@@ -26,7 +26,8 @@ from fgmf.datasets import Samples
 from fgmf.failures import replay
 from fgmf.gates import RobustnessGate, RunContext
 from fgmf.gates.robustness_check import check_robustness
-from fgmf.gates.robustness_evidence import MeasuredImages, evidence_of
+from fgmf.gates.robustness_evidence import evidence_of
+from fgmf.gates.subject import MeasuredImages
 from fgmf.preflight import inspect
 from fgmf.preflight.behaviour import observe_batch_dependence, repeat_forward
 from fgmf.preflight.consistency import observe_consistency
@@ -246,7 +247,10 @@ SAVED: dict[str, Callable[[Path, Classifier], object]] = {
     "fgmf.failures.replaying.replay": replay,
     "fgmf.running.replaying.replay_failures": lambda d, c: replay_failures(d, lambda _: c),
 }
-NOT_FUNCTIONS = {"fgmf.gates.specification.Gate.check"}  # a protocol
+NOT_FUNCTIONS = {
+    "fgmf.gates.checking.GateCheck.__init__",  # abstract
+    "fgmf.gates.specification.Gate.check",  # a protocol
+}
 
 
 def assert_restored(

@@ -1,0 +1,84 @@
+"""The images that a gate measures: a seeded, stratified sample of the user's data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from fgmf.canonical import tensor_digest
+from fgmf.errors import InvalidInput
+from fgmf.statistics import stratified_sample
+
+if TYPE_CHECKING:
+    from fgmf.datasets import Samples
+    from fgmf.types import Bounds, Images, Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredImages:
+    """The images that a gate measures, in the form that the engine wants.
+
+    Attributes:
+        images: (n, ...) floating point, inside the bounds.
+        labels: (n,) int64.
+        indices: Position of each in the user's data set.
+        keys: One digest per image.
+        class_sizes: Images of each class that the sample was drawn from.
+        dataset_size: Images that the sample was drawn from.
+    """
+
+    images: Images
+    labels: Labels
+    indices: list[int]
+    keys: list[str]
+    class_sizes: dict[int, int]
+    dataset_size: int
+
+
+def choose_images(
+    samples: Samples,
+    *,
+    count: int | Literal["all"],
+    seed: int,
+    bounds: Bounds,
+    dtype: torch.dtype,
+    without_class: int | None = None,
+) -> MeasuredImages:
+    """Draw the sample of a gate.
+
+    Args:
+        samples: Images and labels as the user gave them, past the preflight.
+        count: Size of the sample; the whole of smaller sets.
+        seed: Fixes the sample.
+        bounds: Images are clamped to them: the preflight has let rounding through.
+        dtype: Type of the classifier; images are float64 for float64, else float32.
+        without_class: Images of this class are left out.
+
+    Returns:
+        The sample, in the order of the data set.
+
+    Raises:
+        InvalidInput: No image is left.
+
+    Randomness: `seed`, as in :func:`fgmf.statistics.stratified_sample`.
+    """
+    labels = samples.labels.flatten().to(torch.int64)
+    eligible = [at for at in range(len(labels)) if int(labels[at]) != without_class]
+    if not eligible:
+        raise InvalidInput("expected images of other classes than the target, got none")
+    own_labels = [int(labels[at]) for at in eligible]
+    wanted = len(eligible) if count == "all" else min(count, len(eligible))
+    indices = [eligible[at] for at in stratified_sample(own_labels, count=wanted, seed=seed)]
+    floating = torch.float64 if dtype is torch.float64 else torch.float32
+    images = samples.images[indices].to(floating).clamp(*bounds)
+    return MeasuredImages(
+        images=images,
+        labels=labels[indices],
+        indices=indices,
+        keys=[tensor_digest(image) for image in images],
+        class_sizes=dict(Counter(own_labels)),
+        dataset_size=len(eligible),
+    )

@@ -186,6 +186,7 @@ class ProfileTable(Table):
     """``[profiles.NAME]``: values that replace those of the gates while the profile is active."""
 
     images: Count | Literal["all"] | None = None
+    sequential: bool | None = None
     restarts: Count | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     confidence: Confidence | None = None

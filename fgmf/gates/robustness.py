@@ -98,7 +98,9 @@ class RobustnessGate(GateSpecification):
     restarts: Count = 1
     """Independent random starts of each attack that draws."""
     images: Count | Literal["all"] = 500
-    """Size of the seeded stratified sample."""
+    """Size of the seeded stratified sample; with `sequential`, the most that are measured."""
+    sequential: bool = False
+    """Measure images in a seeded random order and stop as soon as the verdict is decided."""
     confidence: Confidence = 0.95
     population: Population = "distribution"
     """Whether the verdict is about the distribution behind the images or exactly this set."""

@@ -30,8 +30,9 @@ from fgmf.robustness import (
     Thresholds,
     judge_robustness,
     measure_robustness,
+    measure_until_enough,
 )
-from fgmf.verdict import Verdict
+from fgmf.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from fgmf.classifier import Classifier
@@ -93,10 +94,29 @@ class _Check(GateCheck):
         )
         accepted = "forward-changes-state" in gate.waive
         with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
-            measurement = measure_robustness(
-                self.classifier, subject.images, self._criterion(subject), plan, keys=subject.keys
-            )
+            measurement = self._measured(subject, plan)
         return self._verdict(measurement, subject, threat)
+
+    def _measured(self, subject: MeasuredImages, plan: RobustnessPlan) -> RobustnessMeasurement:
+        criterion = self._criterion(subject)
+        if not self.gate.sequential:
+            return measure_robustness(
+                self.classifier, subject.images, criterion, plan, keys=subject.keys
+            )
+        thresholds = self._thresholds(subject)
+
+        def is_decided(known: RobustnessMeasurement) -> bool:
+            outcomes = {condition.outcome for condition in judge_robustness(known, thresholds)}
+            return Outcome.FAIL in outcomes or outcomes == {Outcome.PASS}
+
+        return measure_until_enough(
+            self.classifier,
+            subject.images,
+            criterion,
+            plan,
+            keys=subject.keys,
+            enough=is_decided,
+        )
 
     def _plans(self) -> tuple[AttackPlan, ...]:
         gate = self.gate
@@ -128,6 +148,7 @@ class _Check(GateCheck):
             bounds=self.classifier.bounds,
             dtype=self.classifier.dtype,
             without_class=target if isinstance(target, int) else None,
+            random_order=self.gate.sequential,
         )
 
     def _criterion(self, subject: MeasuredImages) -> Criterion:
@@ -143,11 +164,9 @@ class _Check(GateCheck):
             kind=gate.criterion, labels=subject.labels, targets=targets, top_k=gate.top_k or 1
         )
 
-    def _verdict(
-        self, measurement: RobustnessMeasurement, subject: MeasuredImages, threat: ThreatModel
-    ) -> Verdict:
+    def _thresholds(self, subject: MeasuredImages) -> Thresholds:
         gate = self.gate
-        thresholds = Thresholds(
+        return Thresholds(
             robust_accuracy=gate.min_robust_accuracy,
             clean_accuracy=gate.min_clean_accuracy,
             worst_class_robust_accuracy=gate.min_worst_class_robust_accuracy,
@@ -155,7 +174,17 @@ class _Check(GateCheck):
             population=gate.population,
             dataset_size=subject.dataset_size,
             class_sizes=subject.class_sizes,
+            horizon=len(subject.indices) if gate.sequential else None,
         )
+
+    def _verdict(
+        self, measurement: RobustnessMeasurement, planned: MeasuredImages, threat: ThreatModel
+    ) -> Verdict:
+        gate, thresholds = self.gate, self._thresholds(planned)
+        subject = planned.first(len(measurement.labels))
+        evidence = evidence_of(gate, measurement, subject, threat, self.classifier)
+        if gate.sequential:
+            evidence["planned_images"] = len(planned.indices)
         conditions = judge_robustness(measurement, thresholds)
         outcome, reason = settled(
             conditions,
@@ -175,7 +204,7 @@ class _Check(GateCheck):
             reproduce=self.context.reproduce,
             conditions=conditions,
             findings=self.findings,
-            evidence=evidence_of(gate, measurement, subject, threat, self.classifier),
+            evidence=evidence,
         )
         return save_examples(
             verdict,

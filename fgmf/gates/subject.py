@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from fgmf.canonical import tensor_digest
 from fgmf.errors import InvalidInput
+from fgmf.seeding import image_generator
 from fgmf.statistics import stratified_sample
 
 if TYPE_CHECKING:
@@ -37,8 +38,18 @@ class MeasuredImages:
     class_sizes: dict[int, int]
     dataset_size: int
 
+    def first(self, count: int) -> MeasuredImages:
+        """Return the first images of the sample; what they were drawn from stays the same."""
+        return replace(
+            self,
+            images=self.images[:count],
+            labels=self.labels[:count],
+            indices=self.indices[:count],
+            keys=self.keys[:count],
+        )
 
-def choose_images(
+
+def choose_images(  # noqa: PLR0913 - keyword-only parts of one question
     samples: Samples,
     *,
     count: int | Literal["all"],
@@ -46,6 +57,7 @@ def choose_images(
     bounds: Bounds,
     dtype: torch.dtype,
     without_class: int | None = None,
+    random_order: bool = False,
 ) -> MeasuredImages:
     """Draw the sample of a gate.
 
@@ -56,14 +68,16 @@ def choose_images(
         bounds: Images are clamped to them: the preflight has let rounding through.
         dtype: Type of the classifier; images are float64 for float64, else float32.
         without_class: Images of this class are left out.
+        random_order: Draw image after image from the whole set, all orders alike, instead of a
+            stratified sample: what a verdict needs that may stop after any of them.
 
     Returns:
-        The sample, in the order of the data set.
+        The sample, in the order of the data set or in that in which it was drawn.
 
     Raises:
         InvalidInput: No image is left.
 
-    Randomness: `seed`, as in :func:`fgmf.statistics.stratified_sample`.
+    Randomness: `seed`, as in :func:`fgmf.statistics.stratified_sample`, or a permutation.
     """
     labels = samples.labels.flatten().to(torch.int64)
     eligible = [at for at in range(len(labels)) if int(labels[at]) != without_class]
@@ -71,7 +85,11 @@ def choose_images(
         raise InvalidInput("expected images of other classes than the target, got none")
     own_labels = [int(labels[at]) for at in eligible]
     wanted = len(eligible) if count == "all" else min(count, len(eligible))
-    indices = [eligible[at] for at in stratified_sample(own_labels, count=wanted, seed=seed)]
+    if random_order:
+        chosen = image_generator(seed, "order").permutation(len(eligible))[:wanted].tolist()
+    else:
+        chosen = stratified_sample(own_labels, count=wanted, seed=seed)
+    indices = [eligible[at] for at in chosen]
     floating = torch.float64 if dtype is torch.float64 else torch.float32
     images = samples.images[indices].to(floating).clamp(*bounds)
     return MeasuredImages(

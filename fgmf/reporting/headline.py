@@ -128,6 +128,9 @@ def _criterion(verdict: Verdict) -> str:
 def _image_count(verdict: Verdict) -> str:
     if not verdict.image_count:
         return ""
+    planned = integer_of(verdict.evidence, "planned_images")
+    if planned is not None:
+        return f"n={verdict.image_count} of {planned} planned"
     size = integer_of(verdict.evidence, "dataset_size")
     whole = text_of(verdict.evidence, "population") == "dataset" and size is not None
     return f"n={verdict.image_count} of {size}" if whole else f"n={verdict.image_count}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgmf.errors import FgmfError, InvalidInput
+from fgmf.preflight.policy import forbidding
 from fgmf.reporting import report_document
 from fgmf.verdict import Cost, Outcome, Verdict
 
@@ -96,7 +97,9 @@ def _accepted(gate: Gate, verdict: object) -> Verdict:
     documents: Any = report_document([verdict], run={})["verdicts"]
     plain = Verdict.from_document(documents[0])
     tolerated = getattr(gate, "inconclusive", "fail") == "pass"
-    accepted = plain.outcome is Outcome.INCONCLUSIVE and tolerated
+    accepted = (
+        plain.outcome is Outcome.INCONCLUSIVE and tolerated and not forbidding(plain.findings)
+    )
     return replace(plain, gate=gate_name(gate), accepted=accepted)
 
 

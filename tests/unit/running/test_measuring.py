@@ -9,7 +9,7 @@ import pytest
 from fgmf.errors import InvalidInput
 from fgmf.gates import GateSpecification, RunContext
 from fgmf.running import error_verdict, gate_name, replay_failures, run_gate
-from fgmf.verdict import Outcome, Verdict
+from fgmf.verdict import Finding, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +97,16 @@ def test_what_stops_a_program_on_purpose_passes_through(stop: type[BaseException
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
+def test_what_forbids_a_pass_also_forbids_to_let_an_inconclusive_through() -> None:
+    finding = Finding(
+        name="gradient-zero", severity="error", message="m", fix="f", evidence={}, waived=True
+    )
+    for findings, accepted in (((), True), ((finding,), False)):
+        result = run(verdict(outcome=Outcome.INCONCLUSIVE, findings=findings), inconclusive="pass")
+        assert result.accepted is accepted
+        assert result.passed is accepted
+
+
 @pytest.mark.parametrize("inconclusive", ["fail", "pass"])
 def test_only_the_gate_decides_whether_inconclusive_is_accepted(
     outcome: Outcome, inconclusive: str

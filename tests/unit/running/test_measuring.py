@@ -96,7 +96,6 @@ def test_what_stops_a_program_on_purpose_passes_through(stop: type[BaseException
         run(stop())
 
 
-@pytest.mark.parametrize("outcome", list(Outcome))
 def test_what_forbids_a_pass_also_forbids_to_let_an_inconclusive_through() -> None:
     finding = Finding(
         name="gradient-zero", severity="error", message="m", fix="f", evidence={}, waived=True
@@ -107,6 +106,7 @@ def test_what_forbids_a_pass_also_forbids_to_let_an_inconclusive_through() -> No
         assert result.passed is accepted
 
 
+@pytest.mark.parametrize("outcome", list(Outcome))
 @pytest.mark.parametrize("inconclusive", ["fail", "pass"])
 def test_only_the_gate_decides_whether_inconclusive_is_accepted(
     outcome: Outcome, inconclusive: str

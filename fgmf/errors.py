@@ -50,6 +50,10 @@ class FactoryFailed(FgmfError):
     """A model or data factory named in a gate file raised, or returned something unusable."""
 
 
+class ProcessLost(FgmfError):
+    """One of several processes that share a run is gone, or could not do its part."""
+
+
 class StaleEvidence(FgmfError):
     """Saved evidence does not match its recorded digest, model, or schema."""
 

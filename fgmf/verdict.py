@@ -44,6 +44,14 @@ class Cost:
     backward_passes: int = 0
     seconds: float = 0.0
 
+    def __sub__(self, other: Cost) -> Cost:
+        """Difference of two costs, such as what other processes did of a joint one."""
+        return Cost(
+            forward_passes=self.forward_passes - other.forward_passes,
+            backward_passes=self.backward_passes - other.backward_passes,
+            seconds=self.seconds - other.seconds,
+        )
+
     def __add__(self, other: Cost) -> Cost:
         """Sum of two costs."""
         return Cost(

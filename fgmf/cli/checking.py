@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -23,10 +25,11 @@ from fgmf.reporting.text import shown_count
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fgmf.gatefile import GateFile
     from fgmf.gates.specification import Gate, GateSpecification
+    from fgmf.processes import Processes
     from fgmf.running import GateRun
     from fgmf.types import Json
     from fgmf.verdict import Verdict
@@ -63,18 +66,40 @@ def run_check(request: CheckRequest) -> ExitCode:
     Raises:
         WrongUse: A gate or a report format that there is not.
         InvalidGateFile: The gate file is missing or broken.
+        ProcessLost: A launcher started several processes, and they cannot be joined.
+
+    Started by a launcher in several processes, all share the work of each gate, and the first
+    one speaks and writes.
     """
+    from fgmf.processes import joined_processes
+
+    with joined_processes() as processes, _quiet_unless_first(processes):
+        return _run_check(request, processes)
+
+
+@contextmanager
+def _quiet_unless_first(processes: Processes | None) -> Iterator[None]:
+    """Let one process speak for all."""
+    if processes is None or processes.rank == 0:
+        yield
+        return
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+def _run_check(request: CheckRequest, processes: Processes | None) -> ExitCode:
+    first = processes is None or processes.rank == 0
     report = None if request.report is None else _report_path(request.report)
     gate_file = open_gate_file(request.path, profile=request.profile)
     gates = _selected(gate_file, request.gates)
     progress = ProgressLine()
-    run = _gate_run(gate_file, request, progress)
+    run = _gate_run(gate_file, request, progress, processes)
     say(_introduction(run, gates, request.path))
     verdicts, interrupted = _measure(run, gates, progress, traceback=request.traceback)
     say("")
     say(render_table(verdicts))
     say(_counts(verdicts))
-    if report is not None:
+    if report is not None and first:
         facts: dict[str, Json] = {
             "seed": run.seed,
             "profile": gate_file.profile,
@@ -129,10 +154,16 @@ def _measure(
     return verdicts, False
 
 
-def _gate_run(gate_file: GateFile, request: CheckRequest, progress: ProgressLine) -> GateRun:
+def _gate_run(
+    gate_file: GateFile,
+    request: CheckRequest,
+    progress: ProgressLine,
+    processes: Processes | None,
+) -> GateRun:
     from fgmf.running import GateRun, RunSettings
 
-    failures = gate_file.path.parent / FAILURES if request.save_failures else None
+    first = processes is None or processes.rank == 0
+    failures = gate_file.path.parent / FAILURES if request.save_failures and first else None
     seed = gate_file.seed if request.seed is None else request.seed
 
     def reproduce(gate: str) -> str:
@@ -148,6 +179,7 @@ def _gate_run(gate_file: GateFile, request: CheckRequest, progress: ProgressLine
         failures_directory=failures,
         on_progress=progress.update,
         reproduce=reproduce,
+        processes=processes,
     )
     return GateRun(gate_file, settings)
 

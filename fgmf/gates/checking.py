@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,6 +37,7 @@ class GateCheck(ABC):
         classifier: The model.
         context: Facts about the run.
         findings: Of the preflight, once it was there.
+        elsewhere: Passes that other processes made for this gate.
     """
 
     gate: GateSpecification
@@ -45,6 +46,7 @@ class GateCheck(ABC):
     classifier: Classifier
     context: RunContext
     findings: tuple[Finding, ...] = ()
+    elsewhere: Cost = field(default_factory=Cost)
 
     @abstractmethod
     def run(self, images: Images, labels: Labels) -> Verdict:
@@ -72,7 +74,8 @@ class GateCheck(ABC):
                 verdict = self.run(images, labels)
         except FgmfError as error:
             verdict = self.error(str(error))
-        return self.finished(verdict, meter.since(before, seconds=time.perf_counter() - started))
+        own = meter.since(before, seconds=time.perf_counter() - started)
+        return self.finished(verdict, own + self.elsewhere)
 
     def blocked(self) -> Verdict | None:
         """The verdict where the findings leave nothing to measure; None where they don't."""

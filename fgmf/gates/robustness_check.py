@@ -29,7 +29,7 @@ from fgmf.robustness import (
     RobustnessPlan,
     Thresholds,
     judge_robustness,
-    measure_robustness,
+    measure_shared,
     measure_until_enough,
 )
 from fgmf.verdict import Outcome, Verdict
@@ -93,15 +93,25 @@ class _Check(GateCheck):
             on_progress=self.report_progress,
         )
         accepted = "forward-changes-state" in gate.waive
+        meter = self.classifier.cost_meter
+        before = meter.reading()
         with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
             measurement = self._measured(subject, plan)
+        if self.context.processes is not None:
+            own = meter.since(before, seconds=measurement.cost.seconds)
+            self.elsewhere = measurement.cost - own
         return self._verdict(measurement, subject, threat)
 
     def _measured(self, subject: MeasuredImages, plan: RobustnessPlan) -> RobustnessMeasurement:
         criterion = self._criterion(subject)
         if not self.gate.sequential:
-            return measure_robustness(
-                self.classifier, subject.images, criterion, plan, keys=subject.keys
+            return measure_shared(
+                self.classifier,
+                subject.images,
+                criterion,
+                plan,
+                keys=subject.keys,
+                processes=self.context.processes,
             )
         thresholds = self._thresholds(subject)
 
@@ -116,6 +126,7 @@ class _Check(GateCheck):
             plan,
             keys=subject.keys,
             enough=is_decided,
+            processes=self.context.processes,
         )
 
     def _plans(self) -> tuple[AttackPlan, ...]:

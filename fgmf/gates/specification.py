@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fgmf.classifier import Classifier
+    from fgmf.processes import Processes
     from fgmf.types import Images, Labels
     from fgmf.verdict import Verdict
 
@@ -49,6 +50,7 @@ class RunContext:
         root: Directory that artifact paths are given relative to.
         failures_directory: Where evidence of failures is written; None writes nothing.
         reproduce: Command that runs this gate alone, for the report.
+        processes: Processes that share the work of each gate; None works alone.
     """
 
     run_seed: int = DEFAULT_RUN_SEED
@@ -56,6 +58,7 @@ class RunContext:
     root: Path = field(default_factory=Path.cwd)
     failures_directory: Path | None = None
     reproduce: str = ""
+    processes: Processes | None = None
 
 
 class GateSpecification(BaseModel):

@@ -1,7 +1,8 @@
 """Measuring robustness: worst case per image over attacks and restarts, re-verified.
 
-`plan` says what is measured, `measure` does it, `blocks` does it until enough is known, `starts`
-finds images to walk from, `judge` compares the result with thresholds.
+`plan` says what is measured, `measure` does it, `blocks` does it until enough is known,
+`sharding` in several processes, `starts` finds images to walk from, `judge` compares the result
+with thresholds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fgmf.robustness.plan import (
     RobustnessPlan,
     Thresholds,
 )
+from fgmf.robustness.sharding import measure_shared
 
 __all__ = [
     "AttackRecord",
@@ -25,5 +27,6 @@ __all__ = [
     "Thresholds",
     "judge_robustness",
     "measure_robustness",
+    "measure_shared",
     "measure_until_enough",
 ]

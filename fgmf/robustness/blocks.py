@@ -18,12 +18,14 @@ import torch
 
 from fgmf.robustness.measure import measure_robustness
 from fgmf.robustness.plan import AttackRecord, RobustnessMeasurement
+from fgmf.robustness.sharding import measure_shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from fgmf.attacks.criteria import Criterion
     from fgmf.classifier import Classifier
+    from fgmf.processes import Processes
     from fgmf.robustness.plan import RobustnessPlan
     from fgmf.types import Images
 
@@ -32,7 +34,7 @@ _GROWTH: Final = 4
 """A later block is a quarter of what has been measured: little is measured in vain."""
 
 
-def measure_until_enough(
+def measure_until_enough(  # noqa: PLR0913 - keyword-only parts of one question
     classifier: Classifier,
     images: Images,
     criterion: Criterion,
@@ -40,6 +42,7 @@ def measure_until_enough(
     *,
     keys: Sequence[str],
     enough: Callable[[RobustnessMeasurement], bool],
+    processes: Processes | None = None,
 ) -> RobustnessMeasurement:
     """Measure images in their order, block by block, until enough is known.
 
@@ -50,6 +53,7 @@ def measure_until_enough(
         plan: Attacks, seed, deadline; its own `enough` is not asked.
         keys: One stable key per image.
         enough: Given the measurement of all images so far, says whether to stop.
+        processes: Who shares the work; None measures alone.
 
     Returns:
         The measurement of the first m images, m <= n. Where it stopped within a block, images of
@@ -77,12 +81,13 @@ def measure_until_enough(
             ) -> bool:
                 return enough(_joined(before, block_so_far, plan.example_limit))
 
-            measured = measure_robustness(
+            measured = measure_shared(
                 classifier,
                 images[block],
                 criterion.of(rows),
                 replace(plan, on_progress=on_progress, enough=is_enough),
                 keys=keys[block],
+                processes=processes,
             )
             known = _joined(known, measured, plan.example_limit)
             if bool(measured.undecided.any()) or enough(known):

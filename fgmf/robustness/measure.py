@@ -104,6 +104,7 @@ class _Measurement:
         self._clean_correct = criterion.correct(self._clean_logits)
         self._broken = ~self._clean_correct | criterion.broken(self._clean_logits)
         self._undecided = torch.zeros(len(images), dtype=torch.bool)
+        self._mine = torch.arange(len(images)) % plan.share.count == plan.share.rank
         self._records = [AttackRecord(plan=attack) for attack in plan.attacks]
         self._examples: list[Example] = []
         self._verified = 0
@@ -165,7 +166,7 @@ class _Measurement:
         )
 
     def _run_once(self, attack: FoolboxAttack, record: AttackRecord, restart: int) -> None:
-        active = (~self._broken).nonzero().flatten().tolist()
+        active = (~self._broken & self._mine).nonzero().flatten().tolist()
         if restart == 0:
             record.attacked = len(active)
         starts = self._starts(record, active)
@@ -252,6 +253,7 @@ class _Measurement:
                         image=candidates[place].clone(),
                         predicted=label,
                         attack=record.plan.label,
+                        run=self._runs_done,
                     )
                 )
 

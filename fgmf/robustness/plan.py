@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShareOfImages:
+    """Every `count`-th image, from number `rank` on."""
+
+    rank: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class RobustnessPlan:
     """The question.
 
@@ -28,6 +36,7 @@ class RobustnessPlan:
         on_progress: Called with the images times attack runs done and in all, and the attack.
         enough: Asked after each attack run but the last, with what is known by then; True ends
             the measurement, and images that no attack broke are then undecided.
+        share: The images that are attacked; the others are only starts for attacks that walk.
     """
 
     threat: ThreatModel
@@ -38,6 +47,7 @@ class RobustnessPlan:
     expect_steady: bool = True
     on_progress: Callable[[int, int, str], None] | None = None
     enough: Callable[[RobustnessMeasurement], bool] | None = None
+    share: ShareOfImages = field(default_factory=ShareOfImages)
 
 
 @dataclass(kw_only=True)
@@ -71,12 +81,14 @@ class Example:
         image: (...) the adversarial image, inside ball and box.
         predicted: The class that the model gives it.
         attack: Label of the attack that found it.
+        run: Number of the attack run that found it, restarts counted.
     """
 
     position: int
     image: Images
     predicted: int
     attack: str
+    run: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fgmf.errors import FactoryFailed, InvalidInput
 from fgmf.gates.specification import RunContext
 from fgmf.running.factories import call_factory, importing_from
+from fgmf.running.joint import load_in_all, local_device
 from fgmf.running.measuring import gate_name, limit_threads, one_line, run_gate
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fgmf.datasets import Samples
     from fgmf.gatefile import DataEntry, GateFile, ModelEntry
     from fgmf.gates.specification import Gate, Progress
+    from fgmf.processes import Processes
     from fgmf.verdict import Verdict
 
 _Loaded = TypeVar("_Loaded")
@@ -37,6 +39,7 @@ class RunSettings:
         failures_directory: Where evidence of failures is written; None writes nothing.
         on_progress: Called between batches.
         reproduce: Command that runs the gate of that name alone.
+        processes: Processes that share each gate's work; None works alone.
     """
 
     seed: int | None = None
@@ -47,6 +50,7 @@ class RunSettings:
     failures_directory: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
     reproduce: Callable[[str], str] = field(default=lambda _name: "")
+    processes: Processes | None = None
 
 
 class GateRun:
@@ -78,8 +82,12 @@ class GateRun:
             Its verdict; ERROR for anything that a factory or the gate raised.
         """
 
-        def load() -> tuple[Classifier, Samples]:
+        def load_own() -> tuple[Classifier, Samples]:
             return self.classifier(getattr(gate, "model", None)), self.samples()
+
+        def load() -> tuple[Classifier, Samples]:
+            processes = self.settings.processes
+            return load_own() if processes is None else load_in_all(processes, load_own, gate)
 
         with importing_from(self.gate_file.path.parent):
             return run_gate(gate, load, self.context(gate))
@@ -93,6 +101,7 @@ class GateRun:
             root=settings.root or self.gate_file.path.parent,
             failures_directory=settings.failures_directory,
             reproduce=settings.reproduce(gate_name(gate)),
+            processes=settings.processes,
         )
 
     def classifier(self, name: str | None = None) -> Classifier:
@@ -145,7 +154,9 @@ class GateRun:
                     model,
                     bounds=entry.bounds,
                     normalize=entry.normalize,
-                    device=self.settings.device or entry.device,
+                    device=local_device(
+                        self.settings.device or entry.device, self.settings.processes
+                    ),
                     dtype=entry.dtype,
                     batch_size=self.settings.batch_size or entry.batch_size,
                     output=entry.output,

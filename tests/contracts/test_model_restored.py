@@ -35,7 +35,7 @@ from fgmf.preflight.data import measure_images
 from fgmf.preflight.gradients import measure_gradients
 from fgmf.preflight.normalisation import observe_scalings
 from fgmf.preflight.outputs import describe_failure
-from fgmf.robustness import RobustnessPlan, measure_until_enough
+from fgmf.robustness import RobustnessPlan, measure_shared, measure_until_enough
 from fgmf.robustness.starts import find_starts
 from fgmf.running.replaying import replay_failures
 from fgmf.threat import ThreatModel
@@ -207,6 +207,25 @@ def _failure(classifier: Classifier) -> None:
         list(describe_failure(classifier, IMAGES, fgmf.errors.InvalidInput("no logits")))
 
 
+class Alone:
+    """The only process of a run."""
+
+    rank, count = 0, 1
+
+    def exchange(self, document: Any) -> list[Any]:
+        return [document]
+
+
+def _shared(classifier: Classifier) -> object:
+    plan = RobustnessPlan(
+        threat=THREAT, attacks=plan_attacks([("pgd", {}, None)], restarts=1), seed=0
+    )
+    criterion = rule(labels_of(classifier))
+    return measure_shared(
+        classifier, IMAGES, criterion, plan, keys=keys_of(IMAGES), processes=Alone()
+    )
+
+
 def _blocks(classifier: Classifier) -> object:
     labels = labels_of(classifier)
     return measure_until_enough(
@@ -238,6 +257,7 @@ CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.preflight.normalisation.observe_scalings": _scalings,
     "fgmf.preflight.outputs.describe_failure": _failure,
     "fgmf.robustness.blocks.measure_until_enough": _blocks,
+    "fgmf.robustness.sharding.measure_shared": _shared,
     "fgmf.robustness.measure.measure_robustness": lambda c: measure(
         c, IMAGES, labels_of(c), attacks=["pgd", "hop-skip-jump", "additive-noise"], norm="l2"
     ),

@@ -1,0 +1,182 @@
+"""Several processes, one measurement: here threads take their part, and meet at a barrier."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from tiny_models import CurvedModel, classify, keys_of, make_images, rule
+
+from fgmf.attacks.plans import plan_attacks
+from fgmf.errors import ProcessLost
+from fgmf.robustness import (
+    RobustnessMeasurement,
+    RobustnessPlan,
+    measure_robustness,
+    measure_shared,
+    measure_until_enough,
+)
+from fgmf.threat import ThreatModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+IMAGES = make_images(70, margin=0.05)
+LABELS = CurvedModel()(IMAGES).argmax(dim=1)
+LABELS[::9] = (LABELS[::9] + 1) % 4
+KEYS = keys_of(IMAGES)
+PLAN = RobustnessPlan(
+    threat=ThreatModel(norm="l2", epsilon=0.3),
+    attacks=plan_attacks(
+        [("fgsm", {}, None), ("pgd", {"steps": 6}, 2), ("hop-skip-jump", {"steps": 2}, None)],
+        restarts=1,
+    ),
+    seed=5,
+    example_limit=20,
+)
+
+
+class Meeting:
+    """What processes say to each other, among threads."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.said = count, [""] * count
+        self.barrier = threading.Barrier(count, timeout=60)
+
+    def member(self, rank: int) -> Member:
+        return Member(self, rank)
+
+
+class Member:
+    def __init__(self, meeting: Meeting, rank: int) -> None:
+        self.meeting, self.rank, self.count = meeting, rank, meeting.count
+
+    def exchange(self, document: Any) -> list[Any]:
+        self.meeting.said[self.rank] = json.dumps(document, allow_nan=False)
+        self.meeting.barrier.wait()
+        answers = [json.loads(text) for text in self.meeting.said]
+        self.meeting.barrier.wait()
+        return answers
+
+
+def together(count: int, work: Callable[[Member], Any]) -> list[Any]:
+    """Results or exceptions of all, by rank."""
+    meeting = Meeting(count)
+
+    def one(rank: int) -> Any:
+        try:
+            return work(meeting.member(rank))
+        except Exception as error:  # noqa: BLE001 - looked at by the test
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def facts(result: RobustnessMeasurement) -> dict[str, Any]:
+    """Everything but the cost."""
+    names = ("labels", "predicted", "clean_correct", "broken", "undecided", "failed")
+    return {
+        "flags": [getattr(result, name).tolist() for name in names],
+        "records": [
+            (r.plan.label, r.attacked, r.broken, r.unverified, r.no_start, r.failures)
+            for r in result.records
+        ],
+        "examples": [
+            (e.position, e.predicted, e.attack, e.run, e.image.tolist()) for e in result.examples
+        ],
+        "verified": result.verified,
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_together_they_say_what_one_says(count: int) -> None:
+    alone = measure_robustness(classify(CurvedModel()), IMAGES, rule(LABELS), PLAN, keys=KEYS)
+    assert 0 < int(alone.broken.sum()) < len(IMAGES)
+
+    def work(member: Member) -> RobustnessMeasurement:
+        model = classify(CurvedModel(), batch_size=11)
+        return measure_shared(model, IMAGES, rule(LABELS), PLAN, keys=KEYS, processes=member)
+
+    results = together(count, work)
+    for result in results:
+        assert facts(result) == facts(alone)
+    passes = sum(result.cost.backward_passes for result in results) / count
+    assert passes == alone.cost.backward_passes
+
+
+def test_together_they_stop_where_one_stops() -> None:
+    def enough(known: RobustnessMeasurement) -> bool:
+        return int(known.broken.sum()) >= 20
+
+    def measured(member: Member | None) -> RobustnessMeasurement:
+        return measure_until_enough(
+            classify(CurvedModel()),
+            IMAGES,
+            rule(LABELS),
+            PLAN,
+            keys=KEYS,
+            enough=enough,
+            processes=member,
+        )
+
+    alone = measured(None)
+    assert 0 < len(alone.labels) < len(IMAGES)
+    for result in together(2, measured):
+        assert facts(result) == facts(alone)
+
+
+def test_one_that_runs_out_of_time_stops_all_and_leaves_its_images_undecided() -> None:
+    def work(member: Member) -> RobustnessMeasurement:
+        deadline = -1.0 if member.rank == 1 else None
+        plan = replace(PLAN, deadline=deadline, enough=lambda known: False)
+        return measure_shared(
+            classify(CurvedModel()), IMAGES, rule(LABELS), plan, keys=KEYS, processes=member
+        )
+
+    first, second = together(2, work)
+    assert facts(first) == facts(second)
+    late = torch.arange(len(IMAGES)) % 2 == 1
+    assert (first.undecided | first.broken)[late].all()
+    assert first.undecided[late].any()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("count", [2, 3])
+def test_one_that_raises_ends_all(count: int, *, asked: bool) -> None:
+    def work(member: Member) -> RobustnessMeasurement:
+        broken = member.rank == 1
+        plan = replace(PLAN, enough=(lambda known: False) if asked else None)
+        labels = LABELS[:-1] if broken else LABELS
+        return measure_shared(
+            classify(CurvedModel()), IMAGES, rule(labels), plan, keys=KEYS, processes=member
+        )
+
+    results = together(count, work)
+    assert "one label and key" in str(results[1])
+    for rank in set(range(count)) - {1}:
+        assert isinstance(results[rank], ProcessLost)
+        assert "process 1 could not do its part" in str(results[rank])
+
+
+def test_other_images_in_another_process_are_refused() -> None:
+    def work(member: Member) -> RobustnessMeasurement:
+        images = IMAGES.roll(member.rank, 0)
+        labels = LABELS.roll(member.rank, 0)
+        return measure_shared(
+            classify(CurvedModel()),
+            images,
+            rule(labels),
+            PLAN,
+            keys=keys_of(images),
+            processes=member,
+        )
+
+    for result in together(2, work):
+        assert isinstance(result, ProcessLost)
+        assert "expected the same gate on the same images in every process" in str(result)

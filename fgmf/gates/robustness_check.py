@@ -210,6 +210,7 @@ class _Check(GateCheck):
             verdict,
             measurement.examples,
             subject,
+            threat=threat,
             gate=gate,
             context=self.context,
             verified=measurement.verified,

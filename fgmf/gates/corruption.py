@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fgmf.corruptions.catalogue import DEFAULT_CORRUPTIONS, CorruptionName, Severity
 from fgmf.gates.problems import Misfit, misfits
@@ -48,6 +48,14 @@ class CorruptionGate(GateSpecification):
     """Whether the verdict is about the distribution behind the images or exactly this set."""
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     """Time budget; when it is spent the outcome is INCONCLUSIVE, never PASS."""
+
+    @field_validator("severities", mode="before")
+    @classmethod
+    def _no_booleans(cls, value: object) -> object:
+        """To Python, true is 1."""
+        if isinstance(value, tuple) and any(isinstance(entry, bool) for entry in value):
+            raise ValueError("expected whole numbers from 1 to 5, got true or false")
+        return value
 
     @model_validator(mode="after")
     def _distinct(self) -> CorruptionGate:

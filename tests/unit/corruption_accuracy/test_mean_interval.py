@@ -21,11 +21,11 @@ def test_ends_are_known_in_closed_form(trials: int) -> None:
 
 @pytest.mark.parametrize("successes", [0, 1, 50, 99, 100])
 def test_it_is_no_shorter_than_the_exact_interval_of_coins(successes: int) -> None:
-    exact = binomial_interval(successes, 100, confidence=0.9)
-    wide = mean_interval(successes / 100, 100, confidence=0.9)
+    exact = binomial_interval(successes, 100, confidence=0.95)
+    wide = mean_interval(successes / 100, 100, confidence=0.95)
     assert wide.lower <= exact.lower + 1e-12
     assert wide.upper >= exact.upper - 1e-12
-    assert wide.upper - wide.lower < 1.6 * (exact.upper - exact.lower)
+    assert wide.upper - wide.lower < 1.4 * (exact.upper - exact.lower)
 
 
 @pytest.mark.parametrize("cells", [1, 5])
@@ -35,7 +35,7 @@ def test_it_covers_means_of_dependent_cells(cells: int) -> None:
     missed = 0
     for _ in range(400):
         shares = (generator.random((50, 1)) < 0.8).repeat(cells, axis=1).mean(axis=1)
-        interval = mean_interval(float(shares.mean()), 50, confidence=0.9)
+        interval = mean_interval(float(shares.mean()), 50, confidence=0.95)
         missed += not interval.lower <= 0.8 <= interval.upper
     assert missed <= 40
 

@@ -15,6 +15,7 @@ ANY_GATE: Final = "fgmf"
 _OWN: Final = {
     ANY_GATE: "gates of a gate file, and tests that use the fixture fgmf",
     "robustness": "gates on robust accuracy",
+    "corruption": "gates on accuracy under common corruptions",
     "gradient_masking": "gates on gradient masking",
     "faithfulness": "gates on the faithfulness of explanations",
     "mask_log": "gates on logs of saliency masks",

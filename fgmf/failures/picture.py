@@ -31,7 +31,9 @@ class PictureEntry:
     caption: str
 
 
-def draw_picture(entries: Sequence[PictureEntry], *, title: str, bounds: Bounds) -> bytes:
+def draw_picture(
+    entries: Sequence[PictureEntry], *, title: str, bounds: Bounds, changed: str = "adversarial"
+) -> bytes:
     """Draw broken images in a grid.
 
     Args:
@@ -39,6 +41,7 @@ def draw_picture(entries: Sequence[PictureEntry], *, title: str, bounds: Bounds)
             as their mean); any size (small images are enlarged without smoothing).
         title: First line of the picture.
         bounds: Pixel values of black and white.
+        changed: What the second image of an entry is called.
 
     Returns:
         A PNG. Entries that would make it too large are left out, evenly; the title says so.
@@ -55,7 +58,7 @@ def draw_picture(entries: Sequence[PictureEntry], *, title: str, bounds: Bounds)
     canvas = Image.new("RGB", grid.size(len(shown)), _PAPER)
     pen = ImageDraw.Draw(canvas)
     left_out = f", {len(shown)} of {len(entries)} drawn" if len(shown) < len(entries) else ""
-    words = f"{title}{left_out}: image, adversarial, perturbation x {factor:.3g}"
+    words = f"{title}{left_out}: image, {changed}, perturbation x {factor:.3g}"
     _write(pen, (_GAP, _GAP), words, grid.page_width - 2 * _GAP)
     for place, at in enumerate(shown):
         clean, adversarial = pixels[at]

@@ -245,7 +245,14 @@ def _picture(kept: _Broken, gate: str, recipe: Mapping[str, Json], broken_count:
         image, adversarial = (_at_least_flat(a[row]) for a in (kept.images, kept.adversarial))
         entries.append(PictureEntry(image=image, adversarial=adversarial, caption=caption))
     title = f"{gate}, {len(kept)} of {broken_count} broken images"
-    return draw_picture(entries, title=title, bounds=layout.threat_of(recipe).bounds)
+    specification = recipe["specification"]
+    corrupted = isinstance(specification, dict) and specification.get("kind") == "corruption"
+    return draw_picture(
+        entries,
+        title=title,
+        bounds=layout.threat_of(recipe).bounds,
+        changed="corrupted" if corrupted else "adversarial",
+    )
 
 
 def _at_least_flat(image: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from fgmf.corruptions.catalogue import CorruptionName, Severity
 from fgmf.errors import Problem
 from fgmf.gatefile.contents import DataEntry, ModelEntry
 from fgmf.gates.problems import Misfit, misfits
@@ -192,6 +193,8 @@ class ProfileTable(Table):
     confidence: Confidence | None = None
     inconclusive: Literal["fail", "pass"] | None = None
     attacks: tuple[AttackSpecification, ...] | None = None
+    corruptions: Annotated[tuple[CorruptionName, ...], Field(min_length=1)] | None = None
+    severities: Annotated[tuple[Severity, ...], Field(min_length=1)] | None = None
 
 
 def _tuple(value: Numbers) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from fgmf.gates.corruption import CorruptionGate
 from fgmf.gates.robustness import AttackSpecification, RobustnessGate
 from fgmf.gates.specification import Gate, GateSpecification, Progress, RunContext
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttackSpecification",
+    "CorruptionGate",
     "Gate",
     "GateSpecification",
     "Progress",
@@ -26,7 +28,10 @@ __all__ = [
     "gate_kinds",
 ]
 
-_OWN_KINDS: dict[str, type[GateSpecification]] = {"robustness": RobustnessGate}
+_OWN_KINDS: dict[str, type[GateSpecification]] = {
+    "corruption": CorruptionGate,
+    "robustness": RobustnessGate,
+}
 
 
 def gate_kinds() -> Mapping[str, type[GateSpecification]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fgmf.gates.specification import GateSpecification, RunContext
     from fgmf.gates.subject import MeasuredImages
+    from fgmf.threat import ThreatModel
     from fgmf.types import Images, Json
 
 _LIBRARIES = ("pytest-fgmf", "torch", "foolbox", "numpy", "pillow")
@@ -46,11 +47,12 @@ class BrokenImage(Protocol):
         ...
 
 
-def save_examples(
+def save_examples(  # noqa: PLR0913 - keyword-only parts of one record
     verdict: Verdict,
     examples: Sequence[BrokenImage],
     measured: MeasuredImages,
     *,
+    threat: ThreatModel,
     gate: GateSpecification,
     context: RunContext,
     verified: int,
@@ -59,10 +61,10 @@ def save_examples(
 
     Args:
         verdict: Its outcome decides: one that passes drops what an earlier run saved. Its
-            evidence has `norm`, `epsilon`, `bounds`, `model_digest`, `data_digest` and
-            `library_versions`.
+            evidence has `model_digest`, `data_digest` and `library_versions`.
         examples: Re-verified.
         measured: Holds the clean images.
+        threat: What the examples keep within.
         gate: Its specification goes into the record.
         context: Says where failures go, and what paths are relative to.
         verified: Images that the gate broke, among them the examples.
@@ -78,43 +80,39 @@ def save_examples(
         if verdict.outcome is Outcome.PASS or not examples:
             discard_failures(directory, gate=verdict.gate)
             return verdict
-        paths = _saved(verdict, examples, measured, gate, directory, verified)
+        paths = save_failures(
+            directory,
+            gate=verdict.gate,
+            images=measured.images[[example.position for example in examples]],
+            adversarial=torch.stack([example.image for example in examples]),
+            labels=measured.labels[[example.position for example in examples]],
+            predicted=torch.tensor([example.predicted for example in examples]),
+            dataset_indices=torch.tensor([measured.indices[one.position] for one in examples]),
+            attack_names=[example.attack for example in examples],
+            recipe=_recipe(verdict, threat, gate),
+            broken_count=verified,
+        )
     except OSError as error:
         evidence = {**verdict.evidence, "examples_not_saved": f"{error.strerror}: {directory}"}
         return replace(verdict, evidence=evidence)
     return replace(verdict, artifacts=tuple(_relative(path, context.root) for path in paths))
 
 
-def _saved(
-    verdict: Verdict,
-    examples: Sequence[BrokenImage],
-    measured: MeasuredImages,
-    gate: GateSpecification,
-    directory: Path,
-    verified: int,
-) -> tuple[Path, ...]:
-    at = [example.position for example in examples]
-    recipe: dict[str, Json] = {
+def _recipe(verdict: Verdict, threat: ThreatModel, gate: GateSpecification) -> dict[str, Json]:
+    within: dict[str, Json] = {
+        "norm": threat.norm,
+        "epsilon": threat.epsilon,
+        "bounds": list(threat.bounds),
+    }
+    return {
         "specification": gate.model_dump(mode="json"),
         "gate_seed": verdict.seed,
         "model_digest": verdict.evidence["model_digest"],
         "data_digest": verdict.evidence["data_digest"],
-        "threat": {key: verdict.evidence[key] for key in ("norm", "epsilon", "bounds")},
+        "threat": within,
         "library_versions": verdict.evidence["library_versions"],
         "command": verdict.reproduce,
     }
-    return save_failures(
-        directory,
-        gate=verdict.gate,
-        images=measured.images[at],
-        adversarial=torch.stack([example.image for example in examples]),
-        labels=measured.labels[at],
-        predicted=torch.tensor([example.predicted for example in examples]),
-        dataset_indices=torch.tensor([measured.indices[position] for position in at]),
-        attack_names=[example.attack for example in examples],
-        recipe=recipe,
-        broken_count=verified,
-    )
 
 
 def library_versions() -> dict[str, Json]:

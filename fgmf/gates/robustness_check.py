@@ -221,6 +221,7 @@ class _Check(GateCheck):
             verdict,
             measurement.examples,
             subject,
+            threat=threat,
             gate=gate,
             context=self.context,
             verified=measurement.verified,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fgmf.reporting.corruptions import render_corruptions
 from fgmf.reporting.evidence import (
     groups_of,
     integer_of,
@@ -33,7 +34,7 @@ _IMAGE_LISTS = (
     ("misclassified_images", "misclassified without an attack"),
     ("unverified_images", "unverified (an example did not hold in a fresh pass)"),
     ("undecided_images", "undecided (time ran out)"),
-    ("failed_images", "not measured (an attack failed on them)"),
+    ("failed_images", "not measured (an attack or the model failed on them)"),
 )
 
 
@@ -44,14 +45,15 @@ def render_details(verdict: Verdict) -> str:
         verdict: Of any gate kind.
 
     Returns:
-        Printable lines without the headline: reason, conditions, attacks, worst classes,
-        findings with their fix, which images broke or could not be verified, where
+        Printable lines without the headline: reason, conditions, attacks or corruptions, worst
+        classes, findings with their fix, which images broke or could not be verified, where
         counterexamples were saved, cost, and the command that reproduces the verdict.
     """
     sections = (
         _reason(verdict),
         _conditions(verdict),
         _attacks(verdict),
+        render_corruptions(verdict),
         _classes(verdict),
         _findings(verdict),
         _images(verdict),
@@ -138,7 +140,7 @@ def _classes(verdict: Verdict) -> Iterable[str]:
     robust = {
         label: (share, numbers)
         for label, numbers in groups_of(verdict.evidence, "per_class").items()
-        if (share := number_of(numbers, "robust_accuracy")) is not None
+        if (share := _worst_case(numbers)) is not None
     }
     if len(robust) < 2:
         return
@@ -151,6 +153,11 @@ def _classes(verdict: Verdict) -> Iterable[str]:
         if beside:
             beside += ")" if images is None else f", {shown_count(images, 'image')})"
         yield f"  {printable(label)}: robust {shown_number(share)}{beside}"
+
+
+def _worst_case(numbers: Mapping[str, Json]) -> float | None:
+    robust = number_of(numbers, "robust_accuracy")
+    return number_of(numbers, "corruption_accuracy") if robust is None else robust
 
 
 def _findings(verdict: Verdict) -> Iterable[str]:

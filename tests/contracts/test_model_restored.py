@@ -22,9 +22,12 @@ from torch import nn
 import fgmf
 from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack
 from fgmf.attacks.plans import plan_attacks
+from fgmf.corruption_accuracy import CorruptionPlan, measure_corruptions, plan_cells
 from fgmf.datasets import Samples
 from fgmf.failures import replay
-from fgmf.gates import RobustnessGate, RunContext
+from fgmf.gates import CorruptionGate, RobustnessGate, RunContext
+from fgmf.gates.corruption_check import check_corruptions
+from fgmf.gates.corruption_evidence import evidence_of_corruptions
 from fgmf.gates.robustness_check import check_robustness
 from fgmf.gates.robustness_evidence import evidence_of
 from fgmf.gates.subject import MeasuredImages
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fgmf.classifier import Classifier
+    from fgmf.corruption_accuracy import CorruptionMeasurement
 
 IMAGES = make_images(6, margin=0.05)
 THREAT = ThreatModel(norm="linf", epsilon=0.2)
@@ -54,6 +58,11 @@ GATE = RobustnessGate(
     epsilon=0.2,
     min_robust_accuracy=0.5,
     attacks=("pgd", "deepfool"),
+    waive=("clean-accuracy-at-chance", "normalisation-missing", "too-few-images"),
+)
+CORRUPTION = CorruptionGate(
+    min_corruption_accuracy=0.5,
+    corruptions=("gaussian-noise", "translation", "jpeg"),
     waive=("clean-accuracy-at-chance", "normalisation-missing", "too-few-images"),
 )
 LEAST_LIKELY = GATE.model_copy(
@@ -152,8 +161,8 @@ def _attack(classifier: Classifier) -> None:
             )
 
 
-def _evidence(classifier: Classifier) -> None:
-    measured = MeasuredImages(
+def _measured_images(classifier: Classifier) -> MeasuredImages:
+    return MeasuredImages(
         images=IMAGES,
         labels=labels_of(classifier),
         indices=list(range(6)),
@@ -161,8 +170,24 @@ def _evidence(classifier: Classifier) -> None:
         class_sizes={},
         dataset_size=6,
     )
+
+
+def _evidence(classifier: Classifier) -> None:
     result = measure(classifier, IMAGES, labels_of(classifier))
-    evidence_of(GATE, result, measured, THREAT, classifier)
+    evidence_of(GATE, result, _measured_images(classifier), THREAT, classifier)
+
+
+def _corruptions(classifier: Classifier) -> CorruptionMeasurement:
+    plan = CorruptionPlan(
+        cells=plan_cells(CORRUPTION.corruptions, (1, 5)), bounds=classifier.bounds, seed=0
+    )
+    labels = labels_of(classifier)
+    return measure_corruptions(classifier, IMAGES, labels, plan, keys=keys_of(IMAGES))
+
+
+def _corruption_evidence(classifier: Classifier) -> None:
+    result = _corruptions(classifier)
+    evidence_of_corruptions(CORRUPTION, result, _measured_images(classifier), classifier)
 
 
 def _starts(classifier: Classifier) -> None:
@@ -242,6 +267,14 @@ def _blocks(classifier: Classifier) -> object:
 
 CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.attacks.foolbox_bridge.FoolboxAttack.__init__": _attack,
+    "fgmf.corruption_accuracy.measure.measure_corruptions": _corruptions,
+    "fgmf.gates.corruption.CorruptionGate.check": lambda c: CORRUPTION.check(
+        c, IMAGES, labels_of(c)
+    ),
+    "fgmf.gates.corruption_check.check_corruptions": lambda c: check_corruptions(
+        CORRUPTION, c, IMAGES, labels_of(c), RunContext()
+    ),
+    "fgmf.gates.corruption_evidence.evidence_of_corruptions": _corruption_evidence,
     "fgmf.gates.robustness.RobustnessGate.check": lambda c: GATE.check(c, IMAGES, labels_of(c)),
     "fgmf.gates.robustness_check.check_robustness": lambda c: check_robustness(
         LEAST_LIKELY, c, IMAGES, labels_of(c), RunContext()

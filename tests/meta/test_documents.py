@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from fgmf.attacks.catalogue import CatalogueEntry
+    from fgmf.corruptions import CorruptionEntry
 
 ROOT = Path(__file__).parents[2]
 FOUND = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
@@ -136,6 +137,22 @@ def test_every_attack_is_described_with_its_parameters() -> None:
     from fgmf.attacks.catalogue import CATALOGUE
 
     assert _missing_rows("gate-file.md", [_attack_row(e) for e in CATALOGUE.values()]) == ""
+
+
+def _corruption_row(entry: CorruptionEntry) -> str:
+    small, large = (
+        ", ".join("/".join(f"{value:g}" for value in values) for values in steps)
+        for steps in (entry.small, entry.large)
+    )
+    source = f"{entry.source}; {entry.deviation}" if entry.deviation else entry.source
+    return f"| `{entry.name}` | {', '.join(entry.parameters)} | {small} | {large} | {source} |"
+
+
+def test_every_corruption_is_described_with_its_severities() -> None:
+    from fgmf.corruptions import CORRUPTIONS
+
+    rows = [_corruption_row(entry) for entry in CORRUPTIONS.values()]
+    assert _missing_rows("gate-file.md", rows) == ""
 
 
 def test_every_key_of_a_gate_file_is_described() -> None:

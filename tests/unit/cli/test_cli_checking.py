@@ -250,3 +250,24 @@ def test_what_a_model_says_cannot_reach_the_terminal(shop: Any) -> None:
         output = shop.run("check", *options).output
         assert r"\x1b[2J\x07gone" in output
         assert "\x1b" not in output
+
+
+def test_a_corruption_gate_is_checked_like_any_other(shop: Any) -> None:
+    gate = """
+[[gate]]
+name = "bright"
+kind = "corruption"
+min_corruption_accuracy = 0.9
+corruptions = ["brightness"]
+severities = [3, 5]
+"""
+    shop.write(shop.head, gate)
+    result = shop.run("check", "--report", "json:report.json")
+    assert result.exit_code == 1
+    words = "FAIL bright: corruption: 0.500 [0.429, 0.571] < 0.90 required (worst of brightness at"
+    assert words in result.stdout
+    assert "accuracy by corruption (by severity):" in result.stdout
+    document = json.loads(Path("report.json").read_text())
+    jsonschema.validate(document, report_schema())
+    (verdict,) = document["verdicts"]
+    assert verdict["evidence"]["corruptions"][0]["by_severity"] == {"3": 1.0, "5": 0.5}

@@ -21,6 +21,14 @@ GOOD = {
     "profiles": HEAD + GATE + PROFILES,
     "attacks": HEAD + GATE + 'attacks = ["fgsm", { name = "pgd", steps = 5, restarts = 2 }]\n',
 }
+CORRUPTION = """
+[[gate]]
+kind = "corruption"
+min_corruption_accuracy = 0.5
+corruptions = ["jpeg", "rotation"]
+severities = [1, 3]
+"""
+GOOD["corruption"] = HEAD + CORRUPTION + "[profiles.nightly]\nseverities = [1, 2, 3, 4, 5]\n"
 BAD = {
     "no schema": HEAD.replace("schema = 1", "") + GATE,
     "schema 2": HEAD.replace("schema = 1", "schema = 2") + GATE,
@@ -33,6 +41,10 @@ BAD = {
     "two sources": HEAD.replace("[data]", '[data]\npath = "x.npz"') + GATE,
     "no source": HEAD.replace('factory = "shop.model:load"', "") + GATE,
     "attack": HEAD + GATE + 'attacks = ["pdg"]\n',
+    "corruption": HEAD + CORRUPTION.replace("jpeg", "jpg"),
+    "severity": HEAD + CORRUPTION.replace("[1, 3]", "[0]"),
+    "no severity": HEAD + CORRUPTION.replace("[1, 3]", "[]"),
+    "severities of a profile": HEAD + CORRUPTION + "[profiles.nightly]\nseverities = [6]\n",
     "override": HEAD + GATE + "[profiles.nightly]\nspeed = 1\n",
 }
 

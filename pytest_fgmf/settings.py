@@ -1,0 +1,102 @@
+"""What the user decided for a run: options and ini values, read into one value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Settings(NamedTuple):
+    """What the user decided for this run; None where nothing was said.
+
+    Attributes:
+        gatefile: Gate file to use instead of that of the root directory.
+        profile: Profile of the gate file.
+        seed: Seed of the run.
+        device: Device of every model.
+        batch_size: Batch size of every model.
+        reports: JSON files to write.
+        replay: Directory of saved evidence to run again, and nothing else.
+        require: Gates that must have run.
+        require_always: Those of them that the command line names: they must have run even if
+            node ids were given.
+    """
+
+    gatefile: Path | None
+    profile: str | None
+    seed: int | None
+    device: str | None
+    batch_size: int | None
+    reports: tuple[Path, ...]
+    replay: Path | None
+    require: tuple[str, ...]
+    require_always: tuple[str, ...]
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """Read what the user decided; the command line wins over the configuration file.
+
+    Raises:
+        pytest.UsageError: A value is not what its option takes.
+    """
+    on_command_line = tuple(config.getoption("fgmf_require") or ())
+    reports = _values(config, "fgmf_report")
+    return Settings(
+        gatefile=_path(config, "fgmf_gatefile"),
+        profile=_value(config, "fgmf_profile"),
+        seed=_whole_number(config, "fgmf_seed", lowest=0, below=2**63),
+        device=_value(config, "fgmf_device"),
+        batch_size=_whole_number(config, "fgmf_batch_size", lowest=1, below=2**31),
+        reports=tuple(_report(text, _base(config, given=given)) for text, given in reports),
+        replay=_path(config, "fgmf_replay"),
+        require=tuple(dict.fromkeys((*on_command_line, *config.getini("fgmf_require")))),
+        require_always=on_command_line,
+    )
+
+
+def _value(config: pytest.Config, name: str) -> str | None:
+    given = config.getoption(name)
+    value = config.getini(name) if given is None else given
+    return str(value).strip() or None if value is not None else None
+
+
+def _values(config: pytest.Config, name: str) -> list[tuple[str, bool]]:
+    """Values of a repeatable option, and whether the command line gave them."""
+    given = config.getoption(name)
+    return [(text, bool(given)) for text in given or config.getini(name)]
+
+
+def _path(config: pytest.Config, name: str) -> Path | None:
+    value = _value(config, name)
+    return None if value is None else _base(config, given=bool(config.getoption(name))) / value
+
+
+def _base(config: pytest.Config, *, given: bool) -> Path:
+    """Directory of relative paths: where pytest was started, or that of the ini file."""
+    if given:
+        return config.invocation_params.dir
+    return config.rootpath if config.inipath is None else config.inipath.parent
+
+
+def _whole_number(config: pytest.Config, name: str, *, lowest: int, below: int) -> int | None:
+    value = _value(config, name)
+    if value is None:
+        return None
+    number = int(value) if value.isascii() and value.isdigit() else -1
+    if not lowest <= number < below:
+        flag = f"--{name.replace('_', '-')}"
+        message = f"{flag} ({name}): expected a whole number >= {lowest}, got {value!r}"
+        raise pytest.UsageError(message)
+    return number
+
+
+def _report(text: str, base: Path) -> Path:
+    form, colon, path = text.partition(":")
+    if form != "json" or not colon or not path:
+        message = f"--fgmf-report (fgmf_report): expected json:PATH, got {text!r}"
+        raise pytest.UsageError(message)
+    return base / path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_fgmf.signs import (
+from pytest_fgmf.plugin import (
     OWN_FILE,
     SHARED_FILE,
     may_hold_gates,

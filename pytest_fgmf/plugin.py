@@ -3,21 +3,136 @@
 It declares options, markers and fixtures, and looks for the first sign of a gate: a gate file, an
 option, a test that uses the fixture `fgmf`. Only then `hooks` and all that it needs is loaded.
 What stands here and what it imports costs every pytest run on the machine
-(`benchmarks/plugin_load.py`): `typing` and siblings are imported inside functions.
+(`benchmarks/plugin_load.py`), each module most of all: siblings are imported inside functions.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
-
-from pytest_fgmf.options import add_options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_fgmf.fixtures import GateFixture
+
+
+OPTIONS = (
+    (
+        "gatefile",
+        "PATH",
+        "store",
+        "gate file to use instead of fgmf.toml or pyproject.toml in the root directory",
+    ),
+    (
+        "profile",
+        "NAME",
+        "store",
+        "profile of the gate file (default: ci where the variable CI is set)",
+    ),
+    ("seed", "N", "store", "seed of the run, instead of the gate file's"),
+    ("device", "NAME", "store", "device of every model: auto, cpu, cuda, mps"),
+    ("batch-size", "N", "store", "batch size of every model"),
+    ("report", "json:PATH", "append", "write all verdicts to a file; can be given several times"),
+    (
+        "replay",
+        "DIR",
+        "store",
+        "run nothing but saved evidence again, such as .fgmf/failures/robust-linf",
+    ),
+    (
+        "require",
+        "NAME",
+        "append",
+        "fail the run unless the gate of that name ran; can be given several times",
+    ),
+)
+"""Stem, metavariable, argparse's action, meaning.
+
+The option is ``--fgmf-STEM``, the ini value and argparse's attribute ``fgmf_STEM``. Plain tuples:
+they are made in every pytest run, and a class for them takes longer than all the rest.
+"""
+
+
+def flag_of(stem: str) -> str:
+    """Name of an option on the command line."""
+    return f"--fgmf-{stem}"
+
+
+def ini_of(stem: str) -> str:
+    """Name in the configuration file, and of the attribute that argparse sets."""
+    return f"fgmf_{stem.replace('-', '_')}"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and its ini value."""
+    group = parser.getgroup("fgmf", "gates on models (FGMF)")
+    for stem, metavar, action, meaning in OPTIONS:
+        flag, ini = flag_of(stem), ini_of(stem)
+        group.addoption(flag, dest=ini, metavar=metavar, action=action, default=None, help=meaning)
+        if action == "append":
+            parser.addini(ini, f"{meaning} (as {flag})", type="linelist", default=())
+        else:
+            parser.addini(ini, f"{meaning} (as {flag})", type="string", default=None)
+
+
+def any_given(config: pytest.Config) -> bool:
+    """Say whether the command line or the configuration file sets any of them."""
+    names = [ini_of(option[0]) for option in OPTIONS]
+    return any(config.getoption(name) or config.getini(name) for name in names)
+
+
+OWN_FILE = "fgmf.toml"
+SHARED_FILE = "pyproject.toml"
+
+
+def any_sign(config: pytest.Config) -> bool:
+    """Say whether a session that starts may have to do with gates.
+
+    What is no sign here can still come up later: a gate file in some folder, a test that uses
+    the fixture. Only xdist's controller must be ready from the start, since all that it learns
+    of its workers' gates are their reports.
+    """
+    return (
+        any_given(config)
+        or any(argument.partition("::")[0].endswith(".toml") for argument in config.args)
+        or any(may_hold_gates(directory) for directory in root_directories(config))
+        or config.pluginmanager.has_plugin("dsession")
+    )
+
+
+def root_directories(config: pytest.Config) -> list[Path]:
+    """Directories whose gate file is that of the run, the nearest first."""
+    directories = [config.rootpath]
+    if config.inipath is None:
+        above = []
+        for directory in (config.rootpath, *config.rootpath.parents):
+            above.append(directory)
+            if (directory / ".git").exists():
+                directories += above[1:]
+                break
+    return directories
+
+
+def may_hold_gates(directory: Path) -> bool:
+    """Say whether a directory has a file that could be a gate file."""
+    own = os.path.lexists(directory / OWN_FILE)
+    return own or mentions_gates(directory / SHARED_FILE)
+
+
+def may_be_gate_file(path: Path) -> bool:
+    """Say whether a file could be a gate file, by its name and a glance."""
+    return path.name == OWN_FILE or (path.name == SHARED_FILE and mentions_gates(path))
+
+
+def mentions_gates(path: Path) -> bool:
+    """Say whether our name stands anywhere in a file; parsing it would be dear."""
+    try:
+        return b"fgmf" in path.read_bytes()
+    except OSError:
+        return False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,8 +155,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Find the gates, and refuse a broken gate file before anything runs."""
-    from pytest_fgmf.signs import any_sign
-
     if any_sign(session.config):
         from pytest_fgmf.hooks import begin
 
@@ -52,8 +165,6 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     """Collect gate files, and the evidence that is to be replayed."""
     if file_path.suffix not in {".toml", ".json"}:
         return None
-    from pytest_fgmf.signs import may_be_gate_file
-
     if not parent.config.pluginmanager.has_plugin("fgmf-gates") and not may_be_gate_file(file_path):
         return None
     from pytest_fgmf.hooks import begin, collect_file

@@ -110,7 +110,7 @@ def _missing_rows(page: str, rows: list[str]) -> str:
 
 
 def test_every_option_is_described() -> None:
-    from pytest_fgmf.options import OPTIONS, flag_of, ini_of
+    from pytest_fgmf.plugin import OPTIONS, flag_of, ini_of
 
     rows = [
         f"| `{flag_of(stem)} {metavar}` | `{ini_of(stem)}` | {meaning} |"

@@ -31,12 +31,7 @@ HEAVY = {
 NOT_FOR_A_LOAD = HEAVY | {"pydantic", "rfc8785", "rich", "typer"}
 
 # Each module more costs every pytest run on the machine about half a millisecond.
-LOADED_BY_EVERY_RUN = {
-    "pytest_fgmf",
-    "pytest_fgmf.options",
-    "pytest_fgmf.plugin",
-    "pytest_fgmf.signs",
-}
+LOADED_BY_EVERY_RUN = {"pytest_fgmf", "pytest_fgmf.plugin"}
 
 GATE_FILE = """
 schema = 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_fgmf.options import OPTIONS, flag_of, ini_of
+from pytest_fgmf.plugin import OPTIONS, flag_of, ini_of
 from tests.plugin.test_broken_files import assert_usage_error
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Find the gate file of a run, and decide what the run is about. Cheap where there is none."""
+"""Find the gate file of a run, and decide what the run is about."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_fgmf.plugin import (
+    OWN_FILE,
+    SHARED_FILE,
+    may_hold_gates,
+    mentions_gates,
+    root_directories,
+)
+
 if TYPE_CHECKING:
     from pytest_fgmf.session import GateSession, Selection
 
-_OWN_FILE: Final = "fgmf.toml"
-_SHARED_FILE: Final = "pyproject.toml"
 EVIDENCE_FILE: Final = "repro.json"
 
 
@@ -53,8 +59,8 @@ def find_root_file(session: GateSession) -> Path | None:
             message = f"--fgmf-gatefile (fgmf_gatefile): expected a gate file, got {named}"
             raise pytest.UsageError(f"{message}, which does not exist")
         return Path(os.path.normpath(named))
-    for directory in _root_directories(session.config):
-        if _may_hold_gates(directory):
+    for directory in root_directories(session.config):
+        if may_hold_gates(directory):
             from fgmf.gatefile import find_gate_file
 
             found = find_gate_file(directory)
@@ -67,9 +73,9 @@ def is_gate_file(session: GateSession, path: Path) -> bool:
     """Say whether a file that pytest came by is a gate file."""
     if session.root_file is not None and session.settings.gatefile is not None:
         return path == session.root_file
-    if path.name == _OWN_FILE:
+    if path.name == OWN_FILE:
         return True
-    if path.name != _SHARED_FILE or not _mentions_gates(path):
+    if path.name != SHARED_FILE or not mentions_gates(path):
         return False
     from fgmf.gatefile import holds_gates
 
@@ -103,30 +109,6 @@ def named_gate_files(session: GateSession) -> list[Path]:
         if path.is_file() and path not in found and is_gate_file(session, path):
             found.append(path)
     return found
-
-
-def _root_directories(config: pytest.Config) -> list[Path]:
-    directories = [config.rootpath]
-    if config.inipath is None:
-        above = []
-        for directory in (config.rootpath, *config.rootpath.parents):
-            above.append(directory)
-            if (directory / ".git").exists():
-                directories += above[1:]
-                break
-    return directories
-
-
-def _may_hold_gates(directory: Path) -> bool:
-    own = os.path.lexists(directory / _OWN_FILE)
-    return own or _mentions_gates(directory / _SHARED_FILE)
-
-
-def _mentions_gates(path: Path) -> bool:
-    try:
-        return b"fgmf" in path.read_bytes()
-    except OSError:
-        return False
 
 
 def _absolute(config: pytest.Config, argument: str) -> Path:

@@ -96,6 +96,7 @@ def _write(session: GateSession, path: Path) -> None:
     try:
         document = report_document(verdicts, run=_facts(session))
         write_atomically(path, encode_report(document))
+        session.written.append(path)
     except (OSError, FgmfError) as error:
         session.unwritten.append(f"report NOT written: {path}: {type(error).__name__}: {error}")
 

@@ -1,16 +1,14 @@
-"""The fixture `fgmf`, and the fixtures `fgmf_model` and `fgmf_data` that a project overrides."""
+"""What a test gets as `fgmf`. The fixtures themselves stand in `plugin`, where pytest sees them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import pytest
-
-from pytest_fgmf.session import session_of
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import pytest
 
     from fgmf.classifier import Classifier
     from fgmf.datasets import Samples
@@ -198,32 +196,3 @@ class GateFixture:
 
         record_verdict(self._item, verdict, required=False)
         raise_unless_passed(verdict)
-
-
-@pytest.fixture(scope="session")
-def fgmf_model() -> object:
-    """Model under test: override it to return an ``fgmf.Classifier``.
-
-    Without an override it is the `[model]` of the gate file, loaded when a gate needs it.
-    """
-    return None
-
-
-@pytest.fixture(scope="session")
-def fgmf_data() -> object:
-    """Labelled images: override it to return anything that ``fgmf.datasets`` can collect.
-
-    Without an override it is the `[data]` of the gate file, loaded when a gate needs it.
-    """
-    return None
-
-
-@pytest.fixture
-def fgmf(request: pytest.FixtureRequest, fgmf_model: object, fgmf_data: object) -> GateFixture:
-    """Gates on the session's model and data, such as ``fgmf.assert_robust(...)``."""
-    return GateFixture(
-        item=request.node,
-        session=session_of(request.config),
-        model=fgmf_model,
-        data=fgmf_data,
-    )

@@ -1,4 +1,4 @@
-"""Markers: one for everything that is gated, one per kind of gate."""
+"""Markers: one for everything that is gated, one per kind of gate; `plugin` registers our own."""
 
 from __future__ import annotations
 
@@ -12,20 +12,6 @@ if TYPE_CHECKING:
     import pytest
 
 ANY_GATE: Final = "fgmf"
-_OWN: Final = {
-    ANY_GATE: "gates of a gate file, and tests that use the fixture fgmf",
-    "robustness": "gates on robust accuracy",
-    "corruption": "gates on accuracy under common corruptions",
-    "gradient_masking": "gates on gradient masking",
-    "faithfulness": "gates on the faithfulness of explanations",
-    "mask_log": "gates on logs of saliency masks",
-}
-
-
-def register_markers(config: pytest.Config) -> None:
-    """Register the plugin's own markers, so that --strict-markers knows them."""
-    for name, meaning in _OWN.items():
-        config.addinivalue_line("markers", f"{name}: {meaning}")
 
 
 def register_kinds(config: pytest.Config, kinds: Iterable[str]) -> None:

@@ -1,32 +1,138 @@
-"""Hooks of the plugin. Loading it imports pytest and the standard library, nothing else.
+"""The plugin's door: what every pytest run loads, whether it has gates or not.
 
-sessionstart     settings; the root's gate file is found and checked (usage error: exit 4)
-collect_file     a gate file: one item per gate
-makereport       verdicts travel as an attribute of the report, also under xdist
-logreport        (`session.ReportGatherer`) verdicts are gathered where reports are: in the
-                 one process, or in the controller
-sessionfinish    what was required and did not run becomes an error; reports are written
+It declares options, markers and fixtures, and looks for the first sign of a gate: a gate file, an
+option, a test that uses the fixture `fgmf`. Only then `hooks` and all that it needs is loaded.
+What stands here and what it imports costs every pytest run on the machine
+(`benchmarks/plugin_load.py`), each module most of all: siblings are imported inside functions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_fgmf.fixtures import fgmf, fgmf_data, fgmf_model
-from pytest_fgmf.keys import GATED
-from pytest_fgmf.markers import ANY_GATE, register_markers
-from pytest_fgmf.options import add_options, read_settings
-from pytest_fgmf.session import GateSession, install, state_of
-
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["fgmf", "fgmf_data", "fgmf_model"]
+    from pytest_fgmf.fixtures import GateFixture
 
-_HANDOVER = "fgmf"
+
+OPTIONS = (
+    (
+        "gatefile",
+        "PATH",
+        "store",
+        "gate file to use instead of fgmf.toml or pyproject.toml in the root directory",
+    ),
+    (
+        "profile",
+        "NAME",
+        "store",
+        "profile of the gate file (default: ci where the variable CI is set)",
+    ),
+    ("seed", "N", "store", "seed of the run, instead of the gate file's"),
+    ("device", "NAME", "store", "device of every model: auto, cpu, cuda, mps"),
+    ("batch-size", "N", "store", "batch size of every model"),
+    ("report", "json:PATH", "append", "write all verdicts to a file; can be given several times"),
+    (
+        "replay",
+        "DIR",
+        "store",
+        "run nothing but saved evidence again, such as .fgmf/failures/robust-linf",
+    ),
+    (
+        "require",
+        "NAME",
+        "append",
+        "fail the run unless the gate of that name ran; can be given several times",
+    ),
+)
+"""Stem, metavariable, argparse's action, meaning.
+
+The option is ``--fgmf-STEM``, the ini value and argparse's attribute ``fgmf_STEM``. Plain tuples:
+they are made in every pytest run, and a class for them takes longer than all the rest.
+"""
+
+
+def flag_of(stem: str) -> str:
+    """Name of an option on the command line."""
+    return f"--fgmf-{stem}"
+
+
+def ini_of(stem: str) -> str:
+    """Name in the configuration file, and of the attribute that argparse sets."""
+    return f"fgmf_{stem.replace('-', '_')}"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and its ini value."""
+    group = parser.getgroup("fgmf", "gates on models (FGMF)")
+    for stem, metavar, action, meaning in OPTIONS:
+        flag, ini = flag_of(stem), ini_of(stem)
+        group.addoption(flag, dest=ini, metavar=metavar, action=action, default=None, help=meaning)
+        if action == "append":
+            parser.addini(ini, f"{meaning} (as {flag})", type="linelist", default=())
+        else:
+            parser.addini(ini, f"{meaning} (as {flag})", type="string", default=None)
+
+
+def any_given(config: pytest.Config) -> bool:
+    """Say whether the command line or the configuration file sets any of them."""
+    names = [ini_of(option[0]) for option in OPTIONS]
+    return any(config.getoption(name) or config.getini(name) for name in names)
+
+
+OWN_FILE = "fgmf.toml"
+SHARED_FILE = "pyproject.toml"
+
+
+def any_sign(config: pytest.Config) -> bool:
+    """Say whether a session that starts may have to do with gates.
+
+    What is no sign here can still come up later: a gate file in some folder, a test that uses
+    the fixture. Only xdist's controller must be ready from the start, since all that it learns
+    of its workers' gates are their reports.
+    """
+    return (
+        any_given(config)
+        or any(argument.partition("::")[0].endswith(".toml") for argument in config.args)
+        or any(may_hold_gates(directory) for directory in root_directories(config))
+        or config.pluginmanager.has_plugin("dsession")
+    )
+
+
+def root_directories(config: pytest.Config) -> list[Path]:
+    """Directories whose gate file is that of the run, the nearest first."""
+    directories = [config.rootpath]
+    if config.inipath is None:
+        above = []
+        for directory in (config.rootpath, *config.rootpath.parents):
+            above.append(directory)
+            if (directory / ".git").exists():
+                directories += above[1:]
+                break
+    return directories
+
+
+def may_hold_gates(directory: Path) -> bool:
+    """Say whether a directory has a file that could be a gate file."""
+    own = os.path.lexists(directory / OWN_FILE)
+    return own or mentions_gates(directory / SHARED_FILE)
+
+
+def may_be_gate_file(path: Path) -> bool:
+    """Say whether a file could be a gate file, by its name and a glance."""
+    return path.name == OWN_FILE or (path.name == SHARED_FILE and mentions_gates(path))
+
+
+def mentions_gates(path: Path) -> bool:
+    """Say whether our name stands anywhere in a file; parsing it would be dear."""
+    try:
+        return b"fgmf" in path.read_bytes()
+    except OSError:
+        return False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,119 +142,70 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
-    register_markers(config)
+    for line in (
+        "fgmf: gates of a gate file, and tests that use the fixture fgmf",
+        "robustness: gates on robust accuracy",
+        "corruption: gates on accuracy under common corruptions",
+        "gradient_masking: gates on gradient masking",
+        "faithfulness: gates on the faithfulness of explanations",
+        "mask_log: gates on logs of saliency masks",
+    ):
+        config.addinivalue_line("markers", line)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Find the gates, and refuse a broken gate file before anything runs."""
-    from pytest_fgmf.finding import prepare
+    if any_sign(session.config):
+        from pytest_fgmf.hooks import begin
 
-    state = GateSession(session.config, read_settings(session.config))
-    install(session.config, state)
-    prepare(state)
-
-
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say which gates were found."""
-    state = state_of(config)
-    if state is None or not state.has_gates:
-        return []
-    from pytest_fgmf.terminal import header_lines
-
-    return header_lines(state)
+        begin(session.config)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect gate files, and the evidence that is to be replayed."""
-    state = state_of(parent.config)
-    if state is None or file_path.suffix not in {".toml", ".json"}:
+    if file_path.suffix not in {".toml", ".json"}:
         return None
-    from pytest_fgmf.finding import EVIDENCE_FILE, is_gate_file
+    if not parent.config.pluginmanager.has_plugin("fgmf-gates") and not may_be_gate_file(file_path):
+        return None
+    from pytest_fgmf.hooks import begin, collect_file
 
-    if state.selection == "replay":
-        if not parent.session.isinitpath(file_path) or file_path.name != EVIDENCE_FILE:
-            return None
-        from pytest_fgmf.gatefile import EvidenceCollector
-
-        return EvidenceCollector.from_parent(parent, path=file_path)
-    if is_gate_file(state, file_path):
-        from pytest_fgmf.gatefile import GateFileCollector
-
-        # by itself pytest names a file outside the root directory "."
-        return GateFileCollector.from_parent(parent, path=file_path, nodeid=state.shown(file_path))
-    return None
+    return collect_file(begin(parent.config), file_path, parent)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark tests that use the fixture."""
     if "fgmf" in getattr(item, "fixturenames", ()):
-        item.add_marker(ANY_GATE)
+        from pytest_fgmf.hooks import begin
+
+        item.add_marker("fgmf")
+        begin(item.config)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
-    """Add the root's gates where the arguments did not reach them, before any is deselected."""
-    state = state_of(session.config)
-    if state is not None and state.root_file is not None:
-        from pytest_fgmf.gatefile import complete
+@pytest.fixture(scope="session")
+def fgmf_model() -> object:
+    """Model under test: override it to return an ``fgmf.Classifier``.
 
-        complete(state, session, items)
-
-
-def pytest_deselected(items: list[pytest.Item]) -> None:
-    """Remember deselected gates, to say so."""
-    state = state_of(items[0].config) if items else None
-    if state is not None:
-        state.take_deselected(items)
+    Without an override it is the `[model]` of the gate file, loaded when a gate needs it.
+    """
+    return None
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let a gated item's report say what the verdict says."""
-    report = yield
-    if item.stash.get(GATED, False):
-        from pytest_fgmf.outcomes import shape_report
+@pytest.fixture(scope="session")
+def fgmf_data() -> object:
+    """Labelled images: override it to return anything that ``fgmf.datasets`` can collect.
 
-        shape_report(item, call, report)
-    return report
+    Without an override it is the `[data]` of the gate file, loaded when a gate needs it.
+    """
+    return None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Close the books, or hand them to the controller."""
-    state = state_of(session.config)
-    if state is None:
-        return
-    if state.is_worker:
-        session.config.workeroutput[_HANDOVER] = state.handover()  # type: ignore[attr-defined]
-        return
-    if state.has_gates:
-        from pytest_fgmf.finishing import finish
+@pytest.fixture
+def fgmf(request: pytest.FixtureRequest, fgmf_model: object, fgmf_data: object) -> GateFixture:
+    """Gates on the session's model and data, such as ``fgmf.assert_robust(...)``."""
+    from pytest_fgmf.fixtures import GateFixture
+    from pytest_fgmf.hooks import begin
 
-        finish(state, session)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:  # noqa: ANN401 - not public in pytest
-    """Show all gates."""
-    state = state_of(terminalreporter.config)
-    if state is None or not state.has_gates:
-        return
-    from pytest_fgmf.terminal import summary_lines
-
-    lines = summary_lines(state)
-    if lines:
-        terminalreporter.section("gates")
-        for line in lines:
-            terminalreporter.write_line(line)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ANN401, ARG001 - xdist's own
-    """Take what an xdist worker knows; a crashed worker left nothing."""
-    state = state_of(node.config)
-    text = getattr(node, "workeroutput", {}).get(_HANDOVER)
-    if state is not None and text is not None:
-        state.take_handover(text)
+    return GateFixture(
+        item=request.node, session=begin(request.config), model=fgmf_model, data=fgmf_data
+    )

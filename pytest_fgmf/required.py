@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_fgmf.outcomes import Record
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_fgmf.session import GateSession
+
+_PICKED: Final = {"node ids": "node ids were given", "packages": "a package was given"}
 
 
 def unmet_requirements(session: GateSession) -> list[Record]:
@@ -99,6 +101,8 @@ def _why_unseen(session: GateSession, nodeid: str) -> str:
     path, _, name = nodeid.partition("::")
     gate_file = session.root_gates
     if gate_file is None:
+        if session.selection in _PICKED:
+            return f"nothing that was picked ran it ({_PICKED[session.selection]})"
         return "there is no gate file"
     known = {gate.name for gate in gate_file.gates}
     if path == session.shown(gate_file.path) and name not in known:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from fgmf.running import GateRun
     from fgmf.running.measuring import Load
     from fgmf.verdict import Verdict
-    from pytest_fgmf.options import Settings
     from pytest_fgmf.outcomes import Record
+    from pytest_fgmf.settings import Settings
 
 Selection = Literal["all", "node ids", "packages", "replay"]
 FAILURES_DIRECTORY: Final = Path(".fgmf", "failures")
@@ -37,8 +37,6 @@ _STATE: Final = pytest.StashKey["GateSession"]()
 
 class GateSession:
     """Everything that the plugin knows about a run.
-
-    Not a dataclass: it is loaded in every pytest run, and to make one takes a millisecond.
 
     Attributes:
         config: Pytest's configuration.
@@ -50,6 +48,7 @@ class GateSession:
         records: Verdicts, in the order of their arrival; only where reports are gathered.
         fates: Why items did not count, by node id.
         required_elsewhere: Node ids of required gates of other gate files.
+        written: Reports that were written.
         unwritten: What else is wrong with the run: reports that could not be written, tests of
             required gates that were reported as passed though the gate did not.
     """
@@ -65,6 +64,7 @@ class GateSession:
         self.records: list[Record] = []
         self.fates: dict[str, str] = {}
         self.required_elsewhere: set[str] = set()
+        self.written: list[Path] = []
         self.unwritten: list[str] = []
         self._runs: dict[Path, GateRun] = {}
         self._collected_samples: tuple[object, Samples] | None = None
@@ -285,32 +285,18 @@ class GateSession:
             return None  # the model or the data will say so, if the gate needs the file
 
 
-class ReportGatherer:
-    """Hands reports to the state: the hook for reports is not given the configuration."""
-
-    def __init__(self, state: GateSession) -> None:
-        """Take the state of the run."""
-        self._state = state
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Gather a report."""
-        self._state.take_report(report)
-
-
-def install(config: pytest.Config, state: GateSession) -> None:
+def keep(config: pytest.Config, state: GateSession) -> None:
     """Put the state of a run where the hooks and fixtures find it."""
     config.stash[_STATE] = state
-    if not state.is_worker:
-        config.pluginmanager.register(ReportGatherer(state), "fgmf-reports")
 
 
 def state_of(config: pytest.Config) -> GateSession | None:
-    """Return the state of a run; None before the session has started."""
+    """Return the state of a run; None before the first sign of a gate."""
     return config.stash.get(_STATE, None)
 
 
 def session_of(config: pytest.Config) -> GateSession:
-    """Return the state of a run that has started."""
+    """Return the state of a run that has gates."""
     return config.stash[_STATE]
 
 

@@ -48,7 +48,7 @@ def summary_lines(session: GateSession) -> list[str]:
     elif session.root_file is not None and session.selection != "replay" and not lines:
         lines.append(f"{session.shown(session.root_file)}: {_not_collected(session)}")
     if lines:
-        lines += [f"report: {path}" for path in session.settings.reports]
+        lines += [f"report: {path}" for path in session.written]
     return [*lines, *session.unwritten]
 
 

@@ -30,6 +30,9 @@ HEAVY = {
 }
 NOT_FOR_A_LOAD = HEAVY | {"pydantic", "rfc8785", "rich", "typer"}
 
+# Each module more costs every pytest run on the machine about half a millisecond.
+LOADED_BY_EVERY_RUN = {"pytest_fgmf", "pytest_fgmf.plugin"}
+
 GATE_FILE = """
 schema = 1
 [model]
@@ -82,11 +85,18 @@ assert len(load_gate_file(pathlib.Path("fgmf.toml")).gates) == 2
 def test_a_run_without_gates_loads_nothing_heavy(tmp_path: Path) -> None:
     """The plugin is active here: pytest finds it by its entry point."""
     heavy = sorted(NOT_FOR_A_LOAD - {"rich"})  # other plugins may use rich
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "shop"\n')
     (tmp_path / "test_plain.py").write_text(
         "import sys\n"
         "def test_plain(pytestconfig):\n"
         "    assert pytestconfig.pluginmanager.has_plugin('fgmf')\n"
         f"    assert sys.modules.keys() & set({heavy!r}) == set()\n"
+    )
+    (tmp_path / "conftest.py").write_text(
+        "import sys\n"
+        "def pytest_unconfigure():\n"
+        "    ours = {m for m in sys.modules if m.partition('.')[0] in ('fgmf', 'pytest_fgmf')}\n"
+        f"    assert ours == {LOADED_BY_EVERY_RUN!r}, sorted(ours)\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],

@@ -43,7 +43,7 @@ def test_a_run_without_gates_imports_nothing_heavy(
         f"""
         import os, pathlib, sys
 
-        def pytest_unconfigure():
+        def pytest_sessionfinish():
             heavy = sorted(set({HEAVY!r}) & set(sys.modules))
             pathlib.Path(f"imported-{{os.getpid()}}.txt").write_text(repr(heavy))
         """,

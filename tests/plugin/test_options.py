@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_fgmf.options import OPTIONS
+from pytest_fgmf.plugin import OPTIONS, flag_of, ini_of
 from tests.plugin.test_broken_files import assert_usage_error
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ REFUSED = {
 
 def test_help_shows_every_option_and_ini_value(project: Project) -> None:
     text = project.run("--help").stdout.str()
-    for option in OPTIONS:
-        assert f"{option.flag}={option.metavar}" in text
-        assert f"\n  {option.ini} (" in text
+    for stem, metavar, _, _ in OPTIONS:
+        assert f"{flag_of(stem)}={metavar}" in text
+        assert f"\n  {ini_of(stem)} (" in text
 
 
 @pytest.mark.parametrize("stem", REFUSED)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.plugin.conftest import section
 from tests.plugin.test_outcomes import FOUR
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def test_a_report_that_cannot_be_written_fails_the_run(project: Project, local: 
     result = project.run("--fgmf-report=json:file/report.json", mode=local)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["report NOT written: *file/report.json: *Error: *"])
+    assert sum("file/report.json" in line for line in section(result)) == 1
 
 
 def test_an_old_report_is_replaced_as_a_whole(project: Project) -> None:

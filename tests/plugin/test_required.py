@@ -142,6 +142,7 @@ def test_node_ids_do_not_lift_what_the_command_line_requires(project: Project) -
     project.gates(REQUIRED)
     picked = project.run("tests/test_own.py::test_own", "--fgmf-require=must")
     assert picked.ret == pytest.ExitCode.TESTS_FAILED
+    picked.stdout.fnmatch_lines(["*not run: nothing that was picked ran it (node ids were given)"])
     met = project.run("fgmf.toml::must", "--fgmf-require=must")
     assert met.ret == pytest.ExitCode.OK
 

@@ -1,69 +1,13 @@
-"""Command-line options and ini values, one stem for each, read into one value."""
+"""What the user decided for a run: options and ini values, read into one value."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Option(NamedTuple):
-    """An option ``--fgmf-STEM`` and its ini value ``fgmf_STEM``.
-
-    A tuple, not a dataclass: it is made in every pytest run, and that takes a tenth of the time.
-    """
-
-    stem: str
-    metavar: str
-    meaning: str
-    repeatable: bool = False
-
-    @property
-    def flag(self) -> str:
-        """Name on the command line."""
-        return f"--fgmf-{self.stem}"
-
-    @property
-    def ini(self) -> str:
-        """Name in the configuration file, and of the attribute that argparse sets."""
-        return f"fgmf_{self.stem.replace('-', '_')}"
-
-
-OPTIONS: Final = (
-    Option(
-        stem="gatefile",
-        metavar="PATH",
-        meaning="gate file to use instead of fgmf.toml or pyproject.toml in the root directory",
-    ),
-    Option(
-        stem="profile",
-        metavar="NAME",
-        meaning="profile of the gate file (default: ci where the variable CI is set)",
-    ),
-    Option(stem="seed", metavar="N", meaning="seed of the run, instead of the gate file's"),
-    Option(stem="device", metavar="NAME", meaning="device of every model: auto, cpu, cuda, mps"),
-    Option(stem="batch-size", metavar="N", meaning="batch size of every model"),
-    Option(
-        stem="report",
-        metavar="json:PATH",
-        meaning="write all verdicts to a file; can be given several times",
-        repeatable=True,
-    ),
-    Option(
-        stem="replay",
-        metavar="DIR",
-        meaning="run nothing but saved evidence again, such as .fgmf/failures/robust-linf",
-    ),
-    Option(
-        stem="require",
-        metavar="NAME",
-        meaning="fail the run unless the gate of that name ran; can be given several times",
-        repeatable=True,
-    ),
-)
 
 
 class Settings(NamedTuple):
@@ -91,27 +35,6 @@ class Settings(NamedTuple):
     replay: Path | None
     require: tuple[str, ...]
     require_always: tuple[str, ...]
-
-
-def add_options(parser: pytest.Parser) -> None:
-    """Declare every option and its ini value."""
-    group = parser.getgroup("fgmf", "gates on models (FGMF)")
-    for option in OPTIONS:
-        group.addoption(
-            option.flag,
-            dest=option.ini,
-            metavar=option.metavar,
-            action="append" if option.repeatable else "store",
-            default=None,
-            help=option.meaning,
-        )
-        kind: Literal["linelist", "string"] = "linelist" if option.repeatable else "string"
-        parser.addini(
-            option.ini,
-            f"{option.meaning} (as {option.flag})",
-            type=kind,
-            default=() if option.repeatable else None,
-        )
 
 
 def read_settings(config: pytest.Config) -> Settings:

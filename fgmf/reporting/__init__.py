@@ -1,17 +1,12 @@
 """Words and documents for verdicts: headline, details, table, JSON report, JUnit properties.
 
 Verdicts come in as values and go out as text; nothing is measured or judged here, and nothing
-heavy is imported.
+heavy is imported. `comparison`, the words for what changed since a baseline, is imported by
+those who compare.
 """
 
 from __future__ import annotations
 
-from fgmf.reporting.comparison import (
-    comparison_document,
-    describe_comparison,
-    render_comparisons,
-    render_updates,
-)
 from fgmf.reporting.details import render_details, render_findings
 from fgmf.reporting.document import encode_report, report_document
 from fgmf.reporting.headline import render_headline
@@ -22,17 +17,13 @@ from fgmf.reporting.text import printable
 
 __all__ = [
     "REPORT_SCHEMA",
-    "comparison_document",
-    "describe_comparison",
     "encode_report",
     "junit_properties",
     "printable",
-    "render_comparisons",
     "render_details",
     "render_findings",
     "render_headline",
     "render_table",
-    "render_updates",
     "report_document",
     "report_schema",
 ]

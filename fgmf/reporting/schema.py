@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fgmf.gates.identity import KEY_DIGITS, OUTCOMES
 from fgmf.verdict import Outcome
 
 REPORT_SCHEMA: Final = "fgmf-report/1"
@@ -64,6 +63,8 @@ def _verdict() -> dict[str, Any]:
 
 
 def _evidence() -> dict[str, Any]:
+    from fgmf.gates.identity import KEY_DIGITS, OUTCOMES
+
     images = _object(
         indices=_list(_COUNT),
         keys=_list({"type": "string", "pattern": f"^[0-9a-f]{{{KEY_DIGITS}}}$"}),

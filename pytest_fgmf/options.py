@@ -20,6 +20,8 @@ class Option(NamedTuple):
     metavar: str
     meaning: str
     repeatable: bool = False
+    bare: str | None = None
+    """What it says without a value; None where it takes one."""
 
     @property
     def flag(self) -> str:
@@ -63,6 +65,24 @@ OPTIONS: Final = (
         meaning="fail the run unless the gate of that name ran; can be given several times",
         repeatable=True,
     ),
+    Option(
+        stem="compare",
+        metavar="[DIR]",
+        meaning="compare every gate with its baseline (default: .fgmf/baselines)",
+        bare="",
+    ),
+    Option(
+        stem="compare-fail",
+        metavar="LIMIT",
+        meaning="fail gates that lose more: robust_accuracy:2pp; can be given several times",
+        repeatable=True,
+    ),
+    Option(
+        stem="update-baseline",
+        metavar="[force]",
+        meaning="write baselines after the run; where the variable CI is set, only with force",
+        bare="update",
+    ),
 )
 
 
@@ -100,10 +120,11 @@ def add_options(parser: pytest.Parser) -> None:
         group.addoption(
             option.flag,
             dest=option.ini,
-            metavar=option.metavar,
+            metavar=option.metavar.strip("[]"),
             action="append" if option.repeatable else "store",
             default=None,
             help=option.meaning,
+            **({} if option.bare is None else {"nargs": "?", "const": option.bare}),
         )
         kind: Literal["linelist", "string"] = "linelist" if option.repeatable else "string"
         parser.addini(
@@ -112,6 +133,12 @@ def add_options(parser: pytest.Parser) -> None:
             type=kind,
             default=() if option.repeatable else None,
         )
+
+
+def baselines_asked(config: pytest.Config) -> bool:
+    """Say whether the user said anything about baselines (`pytest_fgmf.comparing` reads it)."""
+    names = ("fgmf_compare", "fgmf_compare_fail", "fgmf_update_baseline")
+    return any(config.getoption(name) is not None or config.getini(name) for name in names)
 
 
 def read_settings(config: pytest.Config) -> Settings:

@@ -17,7 +17,7 @@ import pytest
 from pytest_fgmf.fixtures import fgmf, fgmf_data, fgmf_model
 from pytest_fgmf.keys import GATED
 from pytest_fgmf.markers import ANY_GATE, register_markers
-from pytest_fgmf.options import add_options, read_settings
+from pytest_fgmf.options import add_options, baselines_asked, read_settings
 from pytest_fgmf.session import GateSession, install, state_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     state = GateSession(session.config, read_settings(session.config))
     install(session.config, state)
+    if baselines_asked(session.config):
+        from pytest_fgmf.comparing import read_wishes
+
+        state.comparing = read_wishes(session.config)
     prepare(state)
 
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from fgmf.baselines.comparing import Comparison
     from fgmf.verdict import Verdict
 
+GIT_ADVICE = (
+    "in .gitignore write `.fgmf/*` and `!.fgmf/baselines/` in place of `.fgmf/`, "
+    "or commit them with `git add --force`"
+)
 _DECIDED = frozenset({Outcome.PASS, Outcome.FAIL})
 _GIT_SECONDS = 10.0
 

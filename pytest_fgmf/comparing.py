@@ -7,13 +7,11 @@ error; baselines are written last.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from fgmf.baselines import Comparison, Limit, Update
@@ -64,7 +62,13 @@ def settle(session: GateSession, run: pytest.Session, *, finished: bool) -> None
         run: Pytest's session; its exit status is never made better.
         finished: False if the run was interrupted; then nothing is written.
     """
-    from fgmf.baselines import ExpectedGates, compare_with_baselines, update_baselines
+    from fgmf.baselines import (
+        ExpectedGates,
+        compare_with_baselines,
+        git_warning,
+        settled,
+        update_baselines,
+    )
     from fgmf.reporting.comparison import comparison_document, render_comparisons, render_updates
 
     wishes = session.comparing
@@ -80,13 +84,13 @@ def settle(session: GateSession, run: pytest.Session, *, finished: bool) -> None
     updates: list[Update] = []
     if wishes.update and finished:
         updates = update_baselines(verdicts, comparisons, directory)
-        comparisons = _settled(comparisons, updates)
+        comparisons = settled(comparisons, updates)
     elif wishes.update:
         session.unwritten.append("baselines NOT written: the run did not finish")
     session.comparisons = [comparison_document(comparison) for comparison in comparisons]
     session.compared += render_comparisons(comparisons).splitlines()
     session.compared += render_updates(updates).splitlines()
-    session.compared += _git_warnings(updates)
+    session.compared += git_warning(updates).splitlines()
     failing = [c for c in comparisons if c.outcome is not None and c.outcome != "pass"]
     if finished:
         for comparison in failing:
@@ -102,24 +106,6 @@ def default_directory(session: GateSession) -> Path:
 
     root = session.root_file
     return (session.config.rootpath if root is None else root.parent) / BASELINES_DIRECTORY
-
-
-def _settled(comparisons: Sequence[Comparison], updates: Sequence[Update]) -> list[Comparison]:
-    """A gate that has a new baseline owes no old one."""
-    written = {update.gate for update in updates if update.path is not None}
-    return [
-        replace(comparison, owed=comparison.owed and comparison.gate not in written)
-        for comparison in comparisons
-    ]
-
-
-def _git_warnings(updates: Sequence[Update]) -> list[str]:
-    from fgmf.baselines import git_refusal
-    from fgmf.baselines.updating import GIT_ADVICE
-
-    path = next((update.path for update in updates if update.path is not None), None)
-    rule = "" if path is None else git_refusal(path)
-    return [f"git ignores these baselines ({rule}): {GIT_ADVICE}"] if rule else []
 
 
 def _limit_texts(config: pytest.Config) -> list[str]:
@@ -154,9 +140,7 @@ def _directory(config: pytest.Config, *, update: bool) -> Path | None:
     if foreign or (not directory.is_dir() and (directory.exists() or not update)):
         flag = "--fgmf-compare"
         message = f"{flag} (fgmf_compare): expected a directory of baselines, got {value!r}"
-        raise pytest.UsageError(
-            f"{message}; where paths follow, write {flag}=DIR or put them first"
-        )
+        raise pytest.UsageError(f"{message}; where paths follow, write {flag}=DIR")
     return directory
 
 

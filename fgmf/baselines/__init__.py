@@ -28,7 +28,7 @@ from fgmf.baselines.pairing import (
     regression_p_value,
 )
 from fgmf.baselines.sources import compare_sources, read_source
-from fgmf.baselines.updating import Update, git_refusal, update_baselines
+from fgmf.baselines.updating import Update, git_refusal, git_warning, settled, update_baselines
 
 BASELINES_DIRECTORY: Final = Path(".fgmf", "baselines")
 """Where baselines lie, beside the gate file."""
@@ -52,6 +52,7 @@ __all__ = [
     "difference_interval",
     "encode_baseline",
     "git_refusal",
+    "git_warning",
     "judge_change",
     "load_baseline",
     "measured_gate",
@@ -59,6 +60,7 @@ __all__ = [
     "parse_limit",
     "read_source",
     "regression_p_value",
+    "settled",
     "update_baselines",
     "worst_outcome",
 ]

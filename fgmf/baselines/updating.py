@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fgmf.baselines.contents import has_outcomes, measured_gate
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fgmf.baselines.comparing import Comparison
     from fgmf.verdict import Verdict
 
-GIT_ADVICE = (
+_GIT_ADVICE = (
     "in .gitignore write `.fgmf/*` and `!.fgmf/baselines/` in place of `.fgmf/`, "
     "or commit them with `git add --force`"
 )
@@ -85,6 +85,22 @@ def update_baselines(
     if any(update.path for update in updates):
         _open_home(directory)
     return updates
+
+
+def settled(comparisons: Sequence[Comparison], updates: Sequence[Update]) -> list[Comparison]:
+    """Return the comparisons, where a gate that has a new baseline owes no old one."""
+    written = {update.gate for update in updates if update.path is not None}
+    return [
+        replace(comparison, owed=comparison.owed and comparison.gate not in written)
+        for comparison in comparisons
+    ]
+
+
+def git_warning(updates: Sequence[Update]) -> str:
+    """Say that git would not take the written baselines, and what to do; empty if it would."""
+    path = next((update.path for update in updates if update.path is not None), None)
+    rule = "" if path is None else git_refusal(path)
+    return f"git ignores these baselines ({rule}): {_GIT_ADVICE}" if rule else ""
 
 
 def git_refusal(path: Path) -> str:

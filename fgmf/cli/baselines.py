@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgmf.baselines import (
@@ -25,6 +24,7 @@ from fgmf.reporting.comparison import comparison_document, render_comparisons, r
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from fgmf.baselines import Limit, Update
     from fgmf.gatefile import GateFile

@@ -91,6 +91,8 @@ def settle(session: GateSession, run: pytest.Session, *, finished: bool) -> None
     session.compared += render_comparisons(comparisons).splitlines()
     session.compared += render_updates(updates).splitlines()
     session.compared += git_warning(updates).splitlines()
+    if wishes.limits and not comparisons and session.selection == "all":
+        session.unwritten.append("nothing compared: the run had no gate, and there is no baseline")
     failing = [c for c in comparisons if c.outcome is not None and c.outcome != "pass"]
     if finished:
         for comparison in failing:

@@ -62,7 +62,7 @@ def read_source(path: Path) -> Source:
     document = read_json(path)
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema == BASELINE_SCHEMA:
-        baseline = load_baseline(path)
+        baseline = load_baseline(path, renamed=True)
         return Source(measured={baseline.gate: baseline})
     if not isinstance(document, dict) or schema != REPORT_SCHEMA:
         problem = f"schema: expected {REPORT_SCHEMA!r} or {BASELINE_SCHEMA!r}, got {schema!r:.60}"

@@ -104,7 +104,7 @@ def check(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Run the gates of a gate file."""
     with exits():
-        from fgmf.cli.baselines import BaselineRequest
+        from fgmf.cli.baselines import ComparisonRequest
         from fgmf.cli.checking import CheckRequest, run_check
 
         request = CheckRequest(
@@ -117,7 +117,7 @@ def check(  # noqa: PLR0913 - one parameter per option
             report=report,
             save_failures=not no_save_failures,
             traceback=traceback,
-            baselines=BaselineRequest(
+            baselines=ComparisonRequest(
                 directory=baselines,
                 compare=compare,
                 limits=tuple(compare_fail or ()),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineWishes:
+class ComparisonWishes:
     """What was asked about baselines, checked."""
 
     directory: Path | None
@@ -43,7 +43,7 @@ class BaselineWishes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineRequest:
+class ComparisonRequest:
     """The options of `fgmf check` about baselines, as they were written."""
 
     directory: Path | None = None
@@ -52,7 +52,7 @@ class BaselineRequest:
     update: bool = False
     force: bool = False
 
-    def checked(self) -> BaselineWishes:
+    def checked(self) -> ComparisonWishes:
         """Return what is meant.
 
         Raises:
@@ -69,7 +69,7 @@ class BaselineRequest:
             raise WrongUse("expected --force with --update-baseline")
         if self.directory is not None and self.directory.exists() and not self.directory.is_dir():
             raise WrongUse(f"expected --baselines as a directory, got {self.directory}")
-        return BaselineWishes(
+        return ComparisonWishes(
             directory=self.directory,
             limits=_limits(self.limits, "--compare-fail"),
             compare=compare,
@@ -86,7 +86,7 @@ class SettledBaselines:
 
 
 def settle_baselines(
-    wishes: BaselineWishes,
+    wishes: ComparisonWishes,
     verdicts: Sequence[Verdict],
     gate_file: GateFile,
     *,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from fgmf.canonical import write_atomically
-from fgmf.cli.baselines import BaselineRequest, SettledBaselines, settle_baselines
+from fgmf.cli.baselines import ComparisonRequest, SettledBaselines, settle_baselines
 from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say, worst_of
 from fgmf.cli.opening import open_gate_file
 from fgmf.cli.progress import ProgressLine
@@ -53,7 +53,7 @@ class CheckRequest:
     report: str | None = None
     save_failures: bool = True
     traceback: bool = False
-    baselines: BaselineRequest = field(default_factory=BaselineRequest)
+    baselines: ComparisonRequest = field(default_factory=ComparisonRequest)
 
 
 def run_check(request: CheckRequest) -> ExitCode:

@@ -53,17 +53,17 @@ def test_a_loss_is_a_failed_test(project: Project, mode: str) -> None:
     assert project.junit()["good"].find("failure") is not None
 
 
-def test_without_limits_a_loss_is_shown(project: Project, mode: str) -> None:
+def test_without_limits_a_loss_is_shown(project: Project, local: str) -> None:
     learned(project)
     project.gates(WORSE)
-    result = project.run("--fgmf-compare", mode=mode)
+    result = project.run("--fgmf-compare", mode=local)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["good * 0.800 * 0.300 * -0.500 *"])
 
 
-def test_no_loss_passes(project: Project, mode: str) -> None:
+def test_no_loss_passes(project: Project, local: str) -> None:
     learned(project)
-    result = project.run(*STRICT, mode=mode)
+    result = project.run(*STRICT, mode=local)
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["good * 0.800 * 0.800 * +0.000 * within robust_accuracy:2pp*"])
 
@@ -78,11 +78,11 @@ def test_a_loss_inside_noise_fails_and_says_so(project: Project) -> None:
     assert lenient.ret == pytest.ExitCode.OK
 
 
-def test_undecided_images_do_not_decide(project: Project, mode: str) -> None:
+def test_undecided_images_do_not_decide(project: Project) -> None:
     learned(project)
     project.gates('name = "good"\nends = "rrrrrruubw"\noutcome = "inconclusive"\n'
                   'inconclusive = "pass"')  # fmt: skip
-    result = project.run(*STRICT, mode=mode)
+    result = project.run(*STRICT)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*comparison does not decide: good: *2 undecided or failed*"])
 
@@ -133,16 +133,16 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_stale_evidence_never_passes(case: str, project: Project, local: str) -> None:
+def test_stale_evidence_never_passes(case: str, project: Project) -> None:
     learned(project)
     damage, words = CASES[case]
     damage(project)
-    result = project.run(*STRICT, mode=local)
+    result = project.run(*STRICT)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert result.parseoutcomes().get("errors", 0) >= 1
     assert "failed" not in result.parseoutcomes()
     result.stdout.fnmatch_lines([words])
-    quiet = project.run("--fgmf-compare", mode=local)
+    quiet = project.run("--fgmf-compare")
     quiet.stdout.fnmatch_lines([words])
     assert quiet.ret == (
         pytest.ExitCode.TESTS_FAILED if case == "not measured" else pytest.ExitCode.OK
@@ -201,7 +201,7 @@ def test_gate(fgmf):
 """
 
 
-@pytest.mark.parametrize("method", ["assert_gate", "check"])
+@pytest.mark.parametrize(("method", "mode"), [("assert_gate", "-n2"), ("check", "")])
 def test_gates_in_tests_are_compared_too(project: Project, mode: str, method: str) -> None:
     project.write("tests/test_gate.py", GATE_TEST.format(ends="rrrrrrrr", method=method))
     project.gates(GOOD)
@@ -267,10 +267,10 @@ def test_updating_makes_what_a_limit_lacks(project: Project) -> None:
     assert project.run(FAIL).ret == pytest.ExitCode.OK
 
 
-def test_running_again_changes_no_byte(project: Project, mode: str) -> None:
+def test_running_again_changes_no_byte(project: Project, local: str) -> None:
     path = learned(project)
     before = path.read_bytes()
-    project.run(UPDATE, mode=mode)
+    project.run(UPDATE, mode=local)
     assert path.read_bytes() == before
 
 
@@ -328,10 +328,12 @@ def test_limits_of_the_ini_file(project: Project) -> None:
     assert project.run("-o", "fgmf_compare_fail=").ret == pytest.ExitCode.OK
 
 
-def test_limits_without_any_gate_or_baseline_say_nothing_wrong(project: Project) -> None:
-    """A repository without gates owes no baseline; required gates are another option's matter."""
+def test_limits_that_nothing_is_held_against_never_pass(project: Project) -> None:
     result = project.run(FAIL)
-    assert result.ret == pytest.ExitCode.OK
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["nothing compared: the run had no gate, *"])
+    picked = project.run(FAIL, "tests/test_own.py::test_own")
+    assert picked.ret == pytest.ExitCode.OK
 
 
 @pytest.mark.parametrize("quiet", [("-qq",), ("-p", "no:terminal"), ("--tb=no",)])

@@ -81,6 +81,8 @@ DAMAGES: dict[str, Any] = {
     "key twice": lambda text: text.replace(b'{"conf', b'{"gate":"robust","conf', 1),
     "long integer": lambda text: text.replace(b'"measured":0.6', b'"measured":' + b"9" * 9000),
     "changed outcome": lambda text: text.replace(b"rrrrrrbbww", b"rrrrrrbbwr"),
+    "swapped outcomes": lambda text: text.replace(b"rrrrrrbbww", b"brrrrrrbww"),
+    "another model": lambda text: text.replace(b"sha256:1", b"sha256:2"),
     "changed measured": lambda text: text.replace(b'"measured":0.6', b'"measured":0.7'),
     "conflict markers": lambda text: b"<<<<<<< HEAD\n" + text + b"=======\n" + text,
     "other format": lambda text: text.replace(b"fgmf-baseline/1", b"fgmf-baseline/2"),

@@ -88,6 +88,21 @@ class InvalidGateFile(FgmfError):
         return type(self), (self.source, self.problems)
 
 
+class InvalidBaseline(StaleEvidence):
+    """A baseline file is damaged, or of another format: all problems at once."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        """Collect the `problems` found in `source`, a path."""
+        self.source = source
+        self.problems = tuple(problems)
+        count = f"{len(self.problems)} problem" + ("s" if len(self.problems) > 1 else "")
+        super().__init__(f"{source}: {count} in the baseline: {'; '.join(self.problems)}")
+
+    def __reduce__(self) -> tuple[type[InvalidBaseline], tuple[str, tuple[str, ...]]]:
+        """Pickle by what the error was made of, so that it can cross processes."""
+        return type(self), (self.source, self.problems)
+
+
 class GateFailure(AssertionError):
     """The gate measured and its threshold is missed: outcome FAIL, and only that."""
 
@@ -98,3 +113,7 @@ class GateInconclusive(FgmfError):
 
 class GateError(FgmfError):
     """The gate could not be measured: outcome ERROR."""
+
+
+class GateRegression(GateFailure):
+    """The gate measured and lost more against its baseline than is allowed."""

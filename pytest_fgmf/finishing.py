@@ -33,6 +33,7 @@ def finish(session: GateSession, run: pytest.Session) -> None:
         if session.broken:
             run.exitstatus = pytest.ExitCode.USAGE_ERROR
         return
+    _compare(session, run)
     complaints = [] if session.broken else [*unmet_requirements(session), *_namesakes(session)]
     for record in complaints:
         session.forget_uncounted(record)
@@ -48,6 +49,14 @@ def finish(session: GateSession, run: pytest.Session) -> None:
         run.exitstatus = pytest.ExitCode.TESTS_FAILED
     if session.broken and run.exitstatus != pytest.ExitCode.INTERNAL_ERROR:
         run.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+
+def _compare(session: GateSession, run: pytest.Session) -> None:
+    """Hold the gates against their baselines, if that was asked."""
+    if session.comparing is not None and not session.broken:
+        from pytest_fgmf.comparing import settle
+
+        settle(session, run, finished=run.exitstatus in _FINISHED)
 
 
 def _rewritten(session: GateSession, run: pytest.Session) -> list[str]:
@@ -109,7 +118,9 @@ def _facts(session: GateSession) -> dict[str, Json]:
     gate_file = session.root_gates
     own_seed = DEFAULT_RUN_SEED if gate_file is None else gate_file.seed
     seed = session.settings.seed
+    compared: dict[str, Json] = {"comparisons": session.comparisons} if session.comparisons else {}
     return {
+        **compared,
         "gate_file": None if gate_file is None else session.shown(gate_file.path),
         "gate_file_digest": None if gate_file is None else gate_file.digest,
         "profile": active_profile(session.settings.profile),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from pytest_fgmf.comparing import wishes_of
 from pytest_fgmf.finding import EVIDENCE_FILE, is_gate_file, prepare
 from pytest_fgmf.keys import GATED
 from pytest_fgmf.session import GateSession, keep, state_of
@@ -36,6 +37,7 @@ def begin(config: pytest.Config) -> GateSession:
     if known is not None:
         return known
     state = GateSession(config, read_settings(config))
+    state.comparing = wishes_of(config)
     keep(config, state)
     config.pluginmanager.register(GateHooks(state), _NAME)
     if not state.is_worker:

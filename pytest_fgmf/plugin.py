@@ -48,8 +48,29 @@ OPTIONS = (
         "append",
         "fail the run unless the gate of that name ran; can be given several times",
     ),
+    (
+        "compare",
+        "[DIR]",
+        "",
+        "compare every gate with its baseline (default: .fgmf/baselines)",
+    ),
+    (
+        "compare-fail",
+        "LIMIT",
+        "append",
+        "fail gates that lose more: robust_accuracy:2pp; can be given several times",
+    ),
+    (
+        "update-baseline",
+        "[force]",
+        "update",
+        "write baselines after the run; where the variable CI is set, only with force",
+    ),
 )
 """Stem, metavariable, argparse's action, meaning.
+
+Where the metavariable stands in brackets the option can do without a value; in the place of the
+action is then what it says without one.
 
 The option is ``--fgmf-STEM``, the ini value and argparse's attribute ``fgmf_STEM``. Plain tuples:
 they are made in every pytest run, and a class for them takes longer than all the rest.
@@ -71,7 +92,13 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("fgmf", "gates on models (FGMF)")
     for stem, metavar, action, meaning in OPTIONS:
         flag, ini = flag_of(stem), ini_of(stem)
-        group.addoption(flag, dest=ini, metavar=metavar, action=action, default=None, help=meaning)
+        if metavar[0] == "[":
+            shown = metavar[1:-1]
+            group.addoption(flag, dest=ini, metavar=shown, nargs="?", const=action, help=meaning)
+        else:
+            group.addoption(
+                flag, dest=ini, metavar=metavar, action=action, default=None, help=meaning
+            )
         if action == "append":
             parser.addini(ini, f"{meaning} (as {flag})", type="linelist", default=())
         else:
@@ -81,7 +108,7 @@ def add_options(parser: pytest.Parser) -> None:
 def any_given(config: pytest.Config) -> bool:
     """Say whether the command line or the configuration file sets any of them."""
     names = [ini_of(option[0]) for option in OPTIONS]
-    return any(config.getoption(name) or config.getini(name) for name in names)
+    return any(config.getoption(name) is not None or config.getini(name) for name in names)
 
 
 OWN_FILE = "fgmf.toml"

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from fgmf.gates.specification import Gate, RunContext
     from fgmf.running import GateRun
     from fgmf.running.measuring import Load
+    from fgmf.types import Json
     from fgmf.verdict import Verdict
+    from pytest_fgmf.comparing import Wishes
     from pytest_fgmf.outcomes import Record
     from pytest_fgmf.settings import Settings
 
@@ -49,6 +51,9 @@ class GateSession:
         fates: Why items did not count, by node id.
         required_elsewhere: Node ids of required gates of other gate files.
         written: Reports that were written.
+        comparing: What was asked about baselines; None if nothing was.
+        compared: What is to be shown about baselines, line by line.
+        comparisons: The same for reports.
         unwritten: What else is wrong with the run: reports that could not be written, tests of
             required gates that were reported as passed though the gate did not.
     """
@@ -65,6 +70,9 @@ class GateSession:
         self.fates: dict[str, str] = {}
         self.required_elsewhere: set[str] = set()
         self.written: list[Path] = []
+        self.comparing: Wishes | None = None
+        self.compared: list[str] = []
+        self.comparisons: list[Json] = []
         self.unwritten: list[str] = []
         self._runs: dict[Path, GateRun] = {}
         self._collected_samples: tuple[object, Samples] | None = None
@@ -78,7 +86,7 @@ class GateSession:
     def has_gates(self) -> bool:
         """False in a run that the plugin has nothing to do with, nor to say about."""
         settings = self.settings
-        asked = settings.require or settings.reports or settings.replay
+        asked = settings.require or settings.reports or settings.replay or self.comparing
         found = self.root_file or self.files or self.required_elsewhere
         return bool(asked or found or self.records or self.broken)
 

@@ -47,6 +47,7 @@ def summary_lines(session: GateSession) -> list[str]:
             lines += _left_out(session.root_gates)
     elif session.root_file is not None and session.selection != "replay" and not lines:
         lines.append(f"{session.shown(session.root_file)}: {_not_collected(session)}")
+    lines += session.compared
     if lines:
         lines += [f"report: {path}" for path in session.written]
     return [*lines, *session.unwritten]

@@ -41,6 +41,14 @@ DeviceOption = Annotated[str | None, typer.Option(help="Device of every model.")
 TracebackOption = Annotated[
     bool, typer.Option("--traceback", help="Show where an error was raised.")
 ]
+LimitsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LIMIT",
+        help="The most that a gate may lose: robust_accuracy:2pp, robust_accuracy:5% or "
+        "robust_accuracy:significant. Can be repeated.",
+    ),
+]
 BatchSizeOption = Annotated[int | None, typer.Option(min=1, help="Batch size of every model.")]
 
 
@@ -81,9 +89,22 @@ def check(  # noqa: PLR0913 - one parameter per option
         bool, typer.Option("--no-save-failures", help="Write no broken images to .fgmf.")
     ] = False,
     traceback: TracebackOption = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare every gate with its baseline.")
+    ] = False,
+    compare_fail: LimitsOption = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write baselines after the run.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write them in CI, too.")] = False,
+    baselines: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the baselines; .fgmf/baselines beside the gate file."),
+    ] = None,
 ) -> None:
     """Run the gates of a gate file."""
     with exits():
+        from fgmf.cli.baselines import ComparisonRequest
         from fgmf.cli.checking import CheckRequest, run_check
 
         request = CheckRequest(
@@ -96,8 +117,31 @@ def check(  # noqa: PLR0913 - one parameter per option
             report=report,
             save_failures=not no_save_failures,
             traceback=traceback,
+            baselines=ComparisonRequest(
+                directory=baselines,
+                compare=compare,
+                limits=tuple(compare_fail or ()),
+                update=update_baseline,
+                force=force,
+            ),
         )
         raise typer.Exit(run_check(request))
+
+
+@application.command(name="compare")
+def compare_files(
+    before: Annotated[
+        Path, typer.Argument(metavar="A", help="JSON report, baseline, or directory of baselines.")
+    ],
+    now: Annotated[Path, typer.Argument(metavar="B", help="The same, later.")],
+    *,
+    fail: LimitsOption = None,
+) -> None:
+    """Say what changed from A to B, image by image."""
+    with exits():
+        from fgmf.cli.baselines import run_compare
+
+        raise typer.Exit(run_compare(before, now, limits=tuple(fail or ())))
 
 
 @application.command()

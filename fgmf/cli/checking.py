@@ -6,12 +6,13 @@ import os
 import shlex
 from collections import Counter
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from fgmf.canonical import write_atomically
-from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say
+from fgmf.cli.baselines import ComparisonRequest, SettledBaselines, settle_baselines
+from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say, worst_of
 from fgmf.cli.opening import open_gate_file
 from fgmf.cli.progress import ProgressLine
 from fgmf.reporting import (
@@ -52,6 +53,7 @@ class CheckRequest:
     report: str | None = None
     save_failures: bool = True
     traceback: bool = False
+    baselines: ComparisonRequest = field(default_factory=ComparisonRequest)
 
 
 def run_check(request: CheckRequest) -> ExitCode:
@@ -64,7 +66,8 @@ def run_check(request: CheckRequest) -> ExitCode:
         The worst of all verdicts; INTERRUPTED if the run was cut short.
 
     Raises:
-        WrongUse: A gate or a report format that there is not.
+        WrongUse: A gate, a report format or a limit that there is not; or baselines would be
+            written in CI.
         InvalidGateFile: The gate file is missing or broken.
         ProcessLost: A launcher started several processes, and they cannot be joined.
 
@@ -90,6 +93,7 @@ def _quiet_unless_first(processes: Processes | None) -> Iterator[None]:
 def _run_check(request: CheckRequest, processes: Processes | None) -> ExitCode:
     first = processes is None or processes.rank == 0
     report = None if request.report is None else _report_path(request.report)
+    wishes = request.baselines.checked()
     gate_file = open_gate_file(request.path, profile=request.profile)
     gates = _selected(gate_file, request.gates)
     progress = ProgressLine()
@@ -99,6 +103,11 @@ def _run_check(request: CheckRequest, processes: Processes | None) -> ExitCode:
     say("")
     say(render_table(verdicts))
     say(_counts(verdicts))
+    settled = SettledBaselines()
+    if first:
+        settled = settle_baselines(
+            wishes, verdicts, gate_file, partial=bool(request.gates), finished=not interrupted
+        )
     if report is not None and first:
         facts: dict[str, Json] = {
             "seed": run.seed,
@@ -106,10 +115,11 @@ def _run_check(request: CheckRequest, processes: Processes | None) -> ExitCode:
             "gate_file": _shown_path(gate_file.path),
             "gate_file_digest": gate_file.digest,
             "left_out": list(gate_file.left_out),
+            **settled.facts,
         }
         write_atomically(report, encode_report(report_document(verdicts, run=facts)))
         say(f"report: {report}")
-    return ExitCode.INTERRUPTED if interrupted else exit_code_of(verdicts)
+    return ExitCode.INTERRUPTED if interrupted else worst_of(exit_code_of(verdicts), settled.code)
 
 
 def show_verdict(verdict: Verdict, *, traceback: bool = True) -> None:

@@ -52,6 +52,22 @@ def exit_code_of(verdicts: Sequence[Verdict]) -> ExitCode:
     return ExitCode.INCONCLUSIVE if open_outcomes else ExitCode.PASSED
 
 
+def exit_code_of_outcome(outcome: Outcome | None) -> ExitCode:
+    """Return the exit code of an outcome; nothing judged is nothing failed."""
+    codes = {
+        Outcome.ERROR: ExitCode.ERROR,
+        Outcome.FAIL: ExitCode.FAILED,
+        Outcome.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+    }
+    return ExitCode.PASSED if outcome is None else codes.get(outcome, ExitCode.PASSED)
+
+
+def worst_of(*codes: ExitCode) -> ExitCode:
+    """Return the worst of some codes about gates: error, then fail, then inconclusive."""
+    order = (ExitCode.ERROR, ExitCode.FAILED, ExitCode.INCONCLUSIVE)
+    return next((code for code in order if code in codes), ExitCode.PASSED)
+
+
 @contextmanager
 def exits() -> Iterator[None]:
     """Turn what a command raises into a message and an exit code.

@@ -22,6 +22,11 @@ PICTURE: Final = "broken.png"
 ARRAYS: Final = "examples.npz"
 RECORD: Final = "repro.json"
 IGNORE: Final = ".gitignore"
+HOME: Final = ".fgmf"
+"""Directory of everything that gates write; it ignores itself in git, but for baselines."""
+OLD_HOME_IGNORES: Final = frozenset({b"*\n"})
+"""What earlier versions wrote to the home's ``.gitignore``, before there were baselines."""
+HOME_IGNORE: Final = b"*\n!/baselines/\n!/baselines/**\n"
 FILES: Final = frozenset({PICTURE, ARRAYS, RECORD, IGNORE})
 
 IMAGE_ARRAYS: Final = ("images", "adversarial")

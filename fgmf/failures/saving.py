@@ -278,11 +278,14 @@ def _write(directory: Path, gate: str, files: Mapping[str, bytes]) -> tuple[Path
 
 
 def _ignore_file(directory: Path) -> dict[str, bytes]:
-    """Keep evidence out of git: once for all of ``.fgmf``, elsewhere for each gate by itself."""
+    """Keep evidence out of git: once for all of ``.fgmf``, elsewhere for each gate by itself.
+
+    Baselines, which live in ``.fgmf`` too, are meant to be committed.
+    """
     absolute = directory.absolute()
-    home = next((at for at in (absolute, *absolute.parents) if at.name == ".fgmf"), None)
+    home = next((at for at in (absolute, *absolute.parents) if at.name == layout.HOME), None)
     if home is None:
         return {layout.IGNORE: b"*\n"}
     if not (home / layout.IGNORE).exists():
-        write_atomically(home / layout.IGNORE, b"*\n")
+        write_atomically(home / layout.IGNORE, layout.HOME_IGNORE)
     return {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgmf.gatefile.contents import DataEntry, GateFile, ModelEntry
 from fgmf.gatefile.discovery import GATE_FILE_NAME, find_gate_file, holds_gates
-from fgmf.gatefile.profiles import KNOWN_PROFILES, active_profile
+from fgmf.gatefile.profiles import KNOWN_PROFILES, active_profile, in_ci
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "active_profile",
     "find_gate_file",
     "holds_gates",
+    "in_ci",
     "json_schema",
     "load_gate_file",
 ]

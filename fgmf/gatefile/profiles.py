@@ -24,5 +24,9 @@ def active_profile(given: str | None) -> str:
     """
     if given:
         return given
-    in_ci = os.environ.get("CI", "").strip().lower() not in _UNSET
-    return CI_PROFILE if in_ci else DEFAULT_PROFILE
+    return CI_PROFILE if in_ci() else DEFAULT_PROFILE
+
+
+def in_ci() -> bool:
+    """Say whether the environment variable CI is set, to something that does not deny it."""
+    return os.environ.get("CI", "").strip().lower() not in _UNSET

@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING
 
 from fgmf.canonical import tensor_digest
 from fgmf.gates.examples import library_versions
+from fgmf.gates.identity import (
+    BROKEN,
+    FAILED,
+    ROBUST,
+    UNDECIDED,
+    WRONG,
+    configuration_of,
+    image_evidence,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -56,10 +65,54 @@ def evidence_of(
         "failed_images": named(measurement.failed),
         "unverified_images": [measured.indices[at] for at in still],
         "verified": f"{measurement.verified}/{measurement.verified + len(still)}",
+        "images": image_evidence(
+            indices=measured.indices,
+            keys=measured.keys,
+            labels=measured.labels.tolist(),
+            outcomes=image_outcomes(measurement),
+        ),
+        "configuration": _configuration(gate, measurement, threat),
         "data_digest": tensor_digest(measured.images),
         "model_digest": classifier.state_digest(),
         "library_versions": library_versions(),
     }
+
+
+def image_outcomes(measurement: RobustnessMeasurement) -> str:
+    """Return one letter per image: how it ended (`fgmf.gates.identity`)."""
+    letters = [ROBUST] * len(measurement.labels)
+    # In rising order of what is certain: a broken image is broken whatever else failed on it.
+    for letter, flags in (
+        (FAILED, measurement.failed),
+        (UNDECIDED, measurement.undecided),
+        (BROKEN, measurement.broken),
+        (WRONG, ~measurement.clean_correct),
+    ):
+        for at in flags.nonzero().flatten().tolist():
+            letters[at] = letter
+    return "".join(letters)
+
+
+def _configuration(
+    gate: RobustnessGate, measurement: RobustnessMeasurement, threat: ThreatModel
+) -> dict[str, Json]:
+    """Return what decides how images end: two writings of one thing are the same."""
+    attacks: list[Json] = [
+        {
+            "name": record.plan.name,
+            "parameters": dict(record.plan.parameters),
+            "restarts": record.plan.restarts,
+        }
+        for record in measurement.records
+    ]
+    resolved: dict[str, Json] = {
+        "norm": threat.norm,
+        "epsilon": threat.epsilon,
+        "bounds": list(threat.bounds),
+        "attacks": attacks,
+        "restarts": gate.restarts,
+    }
+    return configuration_of(gate, resolved)
 
 
 def _attack_rows(measurement: RobustnessMeasurement) -> list[Json]:

@@ -1,7 +1,8 @@
 """Words and documents for verdicts: headline, details, table, JSON report, JUnit properties.
 
 Verdicts come in as values and go out as text; nothing is measured or judged here, and nothing
-heavy is imported.
+heavy is imported. `comparison`, the words for what changed since a baseline, is imported by
+those who compare.
 """
 
 from __future__ import annotations

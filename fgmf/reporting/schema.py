@@ -19,7 +19,8 @@ _OPEN: Final = {"type": "object"}
 def report_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what `report_document` makes.
 
-    Evidence and `run` are open: every gate kind has its own.
+    Evidence and `run` are open: every gate kind has its own. Where evidence has `images` and
+    `configuration`, they have this form whatever the kind.
     """
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -31,6 +32,7 @@ def report_schema() -> dict[str, Any]:
         ),
         "$defs": {
             "verdict": _verdict(),
+            "evidence": _evidence(),
             "condition": _condition(),
             "finding": _finding(),
             "interval": _object(lower=_NUMBER, upper=_NUMBER, confidence=_NUMBER, method=_TEXT),
@@ -53,11 +55,23 @@ def _verdict() -> dict[str, Any]:
         cost={"$ref": "#/$defs/cost"},
         conditions=_list({"$ref": "#/$defs/condition"}),
         findings=_list({"$ref": "#/$defs/finding"}),
-        evidence=_OPEN,
+        evidence={"$ref": "#/$defs/evidence"},
         artifacts=_list(_TEXT),
         reproduce=_TEXT,
         accepted={"type": "boolean"},
     )
+
+
+def _evidence() -> dict[str, Any]:
+    from fgmf.gates.identity import KEY_DIGITS, OUTCOMES
+
+    images = _object(
+        indices=_list(_COUNT),
+        keys=_list({"type": "string", "pattern": f"^[0-9a-f]{{{KEY_DIGITS}}}$"}),
+        labels=_list({"type": "integer"}),
+        outcomes={"type": "string", "pattern": f"^[{OUTCOMES}]*$"},
+    )
+    return {**_OPEN, "properties": {"images": images, "configuration": _OPEN}}
 
 
 def _condition() -> dict[str, Any]:

@@ -18,12 +18,12 @@ from fgmf.reporting.text import (
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from fgmf.verdict import Verdict
 
 _COLUMNS = ("outcome", "gate", "kind", "measured", "required", "images", "time", "remarks")
-_RIGHT = frozenset({"images", "time"})
+_RIGHT = frozenset({_COLUMNS.index("images"), _COLUMNS.index("time")})
 _GAP = "  "
 
 
@@ -40,8 +40,21 @@ def render_table(verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return ""
     rows = [_COLUMNS, *(_row(verdict) for verdict in verdicts)]
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return "\n".join(_line(row, widths) for row in rows)
+    return aligned(rows, right=_RIGHT)
+
+
+def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int]) -> str:
+    """Write rows with their columns aligned, two spaces apart.
+
+    Args:
+        rows: Printable cells, as many in each row; the heading is a row too.
+        right: Positions of the columns that are aligned to the right.
+
+    Returns:
+        One line per row, without spaces or a newline at their ends.
+    """
+    widths = [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths, right) for row in rows)
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
@@ -83,10 +96,10 @@ def _remarks(verdict: Verdict) -> list[str]:
     return [*remarks, f"{waived} waived"] if waived else remarks
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
     cells = (
-        _padded(cell, width, right=column in _RIGHT)
-        for column, cell, width in zip(_COLUMNS, row, widths, strict=True)
+        _padded(cell, width, right=column in right)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
     )
     return _GAP.join(cells).rstrip()
 

@@ -44,14 +44,35 @@ class StubGate(GateSpecification):
     epsilon: float | str = 0.1
     images: int = 10
     raises: str = ""
+    ends: str = ""
+
+    def evidence(self):
+        '''One letter per image, as `fgmf.gates.identity` has them.'''
+        if not self.ends:
+            return {}
+        count = len(self.ends)
+        return {
+            "images": {
+                "indices": list(range(count)),
+                "keys": [f"{n:016x}" for n in range(count)],
+                "labels": [0] * count,
+                "outcomes": self.ends,
+            },
+            "configuration": {"kind": self.kind, "epsilon": self.epsilon},
+        }
 
     def check(self, classifier, images, labels, *, context=None):
         if self.raises:
             raise RuntimeError(self.raises)
         measured, interval, conditions = MEASURED[self.outcome], None, ()
+        if self.ends and not set("uf") & set(self.ends):
+            measured = self.ends.count("r") / len(self.ends)
         if measured is not None:
             interval = Interval(
-                lower=measured - 0.05, upper=measured + 0.05, confidence=0.95, method="stub"
+                lower=max(0.0, measured - 0.05),
+                upper=min(1.0, measured + 0.05),
+                confidence=0.95,
+                method="stub",
             )
             conditions = (
                 Condition(
@@ -74,6 +95,7 @@ class StubGate(GateSpecification):
             seed=derive_seed(context.run_seed, self.name),
             cost=Cost(forward_passes=3, seconds=0.25),
             conditions=conditions,
+            evidence=self.evidence(),
             reproduce=context.reproduce,
         )
 

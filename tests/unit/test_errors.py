@@ -7,7 +7,15 @@ import pickle
 import pytest
 
 from fgmf import errors
-from fgmf.errors import FgmfError, GateFailure, InvalidGateFile, InvalidInput, Problem
+from fgmf.errors import (
+    FgmfError,
+    GateFailure,
+    GateRegression,
+    InvalidBaseline,
+    InvalidGateFile,
+    InvalidInput,
+    Problem,
+)
 
 RAISED = [
     value
@@ -20,12 +28,12 @@ RAISED = [
 
 @pytest.mark.parametrize("error", RAISED)
 def test_all_but_the_failed_gate_have_one_root(error: type[BaseException]) -> None:
-    assert issubclass(error, FgmfError) is (error is not GateFailure)
+    assert issubclass(error, FgmfError) is (error not in {GateFailure, GateRegression})
 
 
 @pytest.mark.parametrize("error", RAISED)
 def test_only_a_failed_gate_looks_like_a_failed_assertion(error: type[BaseException]) -> None:
-    assert issubclass(error, AssertionError) is (error is GateFailure)
+    assert issubclass(error, AssertionError) is (error in {GateFailure, GateRegression})
 
 
 def test_invalid_input_can_be_caught_as_value_error() -> None:
@@ -58,3 +66,11 @@ def test_an_invalid_gate_file_crosses_processes(duplicate) -> None:  # noqa: ANN
     error = _invalid(2)
     again = duplicate(error)
     assert (str(again), again.source, again.problems) == (str(error), "fgmf.toml", error.problems)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))])  # noqa: S301
+def test_an_invalid_baseline_crosses_processes(duplicate) -> None:  # noqa: ANN001
+    error = InvalidBaseline("robust.json", ["digest: changed", "gate: missing"])
+    again = duplicate(error)
+    assert (str(again), again.problems) == (str(error), error.problems)
+    assert str(error) == "robust.json: 2 problems in the baseline: digest: changed; gate: missing"

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from fgmf.failures.layout import HOME_IGNORE
 from fgmf.reporting import report_schema
 
 
@@ -139,7 +140,7 @@ def test_failures_are_saved_unless_told_otherwise(shop: Any) -> None:
     assert not (shop.directory / ".fgmf").exists()
     shop.run("check")
     assert (shop.directory / ".fgmf" / "failures" / "large" / "repro.json").is_file()
-    assert (shop.directory / ".fgmf" / ".gitignore").read_text() == "*\n"
+    assert (shop.directory / ".fgmf" / ".gitignore").read_bytes() == HOME_IGNORE
 
 
 def test_a_gate_file_can_be_named_from_elsewhere(

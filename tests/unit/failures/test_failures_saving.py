@@ -11,6 +11,7 @@ import torch
 
 from fgmf.errors import InvalidInput
 from fgmf.failures import SavedFailures, discard_failures, load_failures, save_failures
+from fgmf.failures.layout import HOME_IGNORE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def test_saving_is_deterministic(evidence: Any, tmp_path: Path) -> None:
 
 def test_git_ignores_evidence(evidence: Any, tmp_path: Path) -> None:
     evidence.save(tmp_path / ".fgmf" / "failures")
-    assert (tmp_path / ".fgmf" / ".gitignore").read_text() == "*\n"
+    assert (tmp_path / ".fgmf" / ".gitignore").read_bytes() == HOME_IGNORE
     assert not (tmp_path / ".fgmf" / "failures" / "robust" / ".gitignore").exists()
     (tmp_path / ".fgmf" / ".gitignore").write_text("mine\n")
     evidence.save(tmp_path / ".fgmf" / "failures")

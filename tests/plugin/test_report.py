@@ -97,9 +97,7 @@ def test_evidence_that_is_not_json_is_an_error_not_a_crash(project: Project, mod
     project.gates('name = "good"')
     conftest = project.path / "conftest.py"
     conftest.write_text(
-        conftest.read_text().replace(
-            "conditions=conditions,", 'conditions=conditions, evidence={"odd": object()},'
-        )
+        conftest.read_text().replace("evidence=self.evidence(),", 'evidence={"odd": object()},')
     )
     result = project.run("--fgmf-report=json:report.json", mode=mode)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

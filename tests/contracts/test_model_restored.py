@@ -24,12 +24,14 @@ from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack
 from fgmf.attacks.plans import plan_attacks
 from fgmf.corruption_accuracy import CorruptionPlan, measure_corruptions, plan_cells
 from fgmf.datasets import Samples
-from fgmf.failures import replay
+from fgmf.failures import load_failures, replay
+from fgmf.failures.examples import still_broken
+from fgmf.failures.repeating import repeat_attack
 from fgmf.gates import CorruptionGate, RobustnessGate, RunContext
 from fgmf.gates.corruption_check import check_corruptions
 from fgmf.gates.corruption_evidence import evidence_of_corruptions
 from fgmf.gates.robustness_check import check_robustness
-from fgmf.gates.robustness_evidence import evidence_of
+from fgmf.gates.robustness_evidence import evidence_of, rerun_of
 from fgmf.gates.subject import MeasuredImages
 from fgmf.preflight import inspect
 from fgmf.preflight.behaviour import observe_batch_dependence, repeat_forward
@@ -39,7 +41,7 @@ from fgmf.preflight.gradients import measure_gradients
 from fgmf.preflight.normalisation import observe_scalings
 from fgmf.preflight.outputs import describe_failure
 from fgmf.robustness import RobustnessPlan, measure_shared, measure_until_enough
-from fgmf.robustness.starts import find_starts
+from fgmf.robustness.starts import accept_starts, find_starts
 from fgmf.running.replaying import replay_failures
 from fgmf.threat import ThreatModel
 from fgmf.verdict import Outcome, Verdict
@@ -175,6 +177,7 @@ def _measured_images(classifier: Classifier) -> MeasuredImages:
 def _evidence(classifier: Classifier) -> None:
     result = measure(classifier, IMAGES, labels_of(classifier))
     evidence_of(GATE, result, _measured_images(classifier), THREAT, classifier)
+    rerun_of(GATE, result, classifier)
 
 
 def _corruptions(classifier: Classifier) -> CorruptionMeasurement:
@@ -195,6 +198,11 @@ def _starts(classifier: Classifier) -> None:
         logits = classifier.logits_in_batches(IMAGES)
         options: dict[str, Any] = {"keys": keys_of(IMAGES), "seed": 0, "wanted": range(6)}
         find_starts(classifier, IMAGES, logits, rule(logits.argmax(dim=1)), **options)
+
+
+def _accepted_starts(classifier: Classifier) -> None:
+    with classifier.guard():
+        accept_starts(classifier, dict(enumerate(IMAGES)), rule(labels_of(classifier)))
 
 
 def _repeat(classifier: Classifier) -> None:
@@ -279,7 +287,9 @@ CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.gates.robustness_check.check_robustness": lambda c: check_robustness(
         LEAST_LIKELY, c, IMAGES, labels_of(c), RunContext()
     ),
+    "fgmf.failures.circumstances.circumstances_of": _evidence,
     "fgmf.gates.robustness_evidence.evidence_of": _evidence,
+    "fgmf.gates.robustness_evidence.rerun_of": _evidence,
     "fgmf.preflight.behaviour.repeat_forward": _repeat,
     "fgmf.preflight.behaviour.observe_batch_dependence": _batches,
     "fgmf.preflight.consistency.observe_consistency": _consistency,
@@ -294,9 +304,14 @@ CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.robustness.measure.measure_robustness": lambda c: measure(
         c, IMAGES, labels_of(c), attacks=["pgd", "hop-skip-jump", "additive-noise"], norm="l2"
     ),
+    "fgmf.robustness.starts.accept_starts": _accepted_starts,
     "fgmf.robustness.starts.find_starts": _starts,
 }
 SAVED: dict[str, Callable[[Path, Classifier], object]] = {
+    "fgmf.failures.examples.still_broken": lambda d, c: still_broken(load_failures(d), c, seed=0),
+    "fgmf.failures.repeating.repeat_attack": lambda d, c: repeat_attack(
+        load_failures(d), c, seed=0
+    ),
     "fgmf.failures.replaying.replay": replay,
     "fgmf.running.replaying.replay_failures": lambda d, c: replay_failures(d, lambda _: c),
 }

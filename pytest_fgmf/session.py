@@ -197,13 +197,24 @@ class GateSession:
             return run_gate(gate, load, self._context(item))
 
     def replay(self, directory: Path, model: object) -> Verdict:
-        """Show saved adversarial examples to the model again; always a verdict."""
+        """Replay saved evidence; always a verdict.
+
+        Args:
+            directory: A gate's evidence.
+            model: What the fixture `fgmf_model` returned: for the evidence of a gate in a test.
+                That of a gate file is about the model of its own file, as the gate was.
+        """
         from dataclasses import replace
 
-        from fgmf.running import replay_failures
+        from fgmf.running import recorded_gate_file, replay_failures
 
         def load(name: str | None) -> Classifier:
-            return self.classifier(model, name=name)
+            recorded = recorded_gate_file(directory, root=self.config.rootpath)
+            if recorded is None:
+                return self.classifier(model, name=name)
+            if self.settings.gatefile is not None:
+                return self.root_run().classifier(name)
+            return self.run_of(recorded).classifier(name)
 
         verdict = replay_failures(directory, load)
         command = f"pytest --fgmf-replay {shlex.quote(self.shown(directory))}"

@@ -189,20 +189,32 @@ def replay(
     ],
     *,
     gate_file: Annotated[
-        Path | None, typer.Option(help="Gate file that names the model; by default the one here.")
+        Path | None,
+        typer.Option(help="Gate file that names the model; by default the recorded."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=2**63 - 1, help="Seed of the repeated attack instead of the recorded one."
+        ),
     ] = None,
     device: DeviceOption = None,
     batch_size: BatchSizeOption = None,
     traceback: TracebackOption = False,
 ) -> None:
-    """Show saved adversarial examples to the model as it is now."""
+    """Show saved adversarial examples to the model again, and repeat the attack."""
     with exits():
-        from fgmf.cli.replaying import run_replay
+        from fgmf.cli.replaying import ReplayRequest, run_replay
 
-        code = run_replay(
-            directory, gate_file, device=device, batch_size=batch_size, traceback=traceback
+        request = ReplayRequest(
+            directory=directory,
+            gate_file=gate_file,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            traceback=traceback,
         )
-        raise typer.Exit(code)
+        raise typer.Exit(run_replay(request))
 
 
 @application.command()

@@ -1,7 +1,8 @@
 """Failures as evidence: broken images on disk, and running them again.
 
 `layout` names the files, `saving` writes them (`picture` draws), `loading` reads them and
-trusts nothing, `replaying` shows saved examples to a model.
+trusts nothing. `replaying` holds them against a model: `examples` shows what was saved,
+`repeating` repeats the attack, `comparing` judges. `circumstances` is what a run stood on.
 """
 
 from __future__ import annotations

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from fgmf.types import Json
 
-FAILURE_SCHEMA: Final = "fgmf-failure/1"
+FAILURE_SCHEMA: Final = "fgmf-failure/2"
 """Version of the saved evidence; a breaking change takes the next number."""
+EXAMPLES_ONLY_SCHEMA: Final = "fgmf-failure/1"
+"""Evidence that did not yet hold what a repeated attack needs; its examples are still shown."""
 
 PICTURE: Final = "broken.png"
 ARRAYS: Final = "examples.npz"
@@ -31,6 +33,7 @@ FILES: Final = frozenset({PICTURE, ARRAYS, RECORD, IGNORE})
 
 IMAGE_ARRAYS: Final = ("images", "adversarial")
 INDEX_ARRAYS: Final = ("labels", "predicted", "dataset_indices")
+START_ARRAY: Final = "starts"
 
 RECIPE_KEYS: Final = (
     "specification",
@@ -41,7 +44,12 @@ RECIPE_KEYS: Final = (
     "library_versions",
     "command",
 )
-"""What a recipe must hold: enough to know what was run, and to run it again."""
+"""What a recipe must hold: enough to know what was run."""
+
+REPEAT: Final = "repeat"
+"""What a recipe holds besides if the attack can be repeated; see `fgmf.failures.repeating`."""
+CIRCUMSTANCES: Final = "circumstances"
+GATE_FILE: Final = "gate_file"
 
 _PLAIN_NAME = re.compile(r"[a-z0-9]([a-z0-9@=._-]{0,62}[a-z0-9@=_-])?")
 _DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")

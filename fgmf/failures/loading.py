@@ -37,6 +37,7 @@ class SavedFailures:
 
     Attributes:
         directory: Where it lies.
+        version: Schema that it was written in.
         gate: Name of the gate that saved it.
         broken_count: How many images that gate broke, saved or not.
         images: (n, ...) clean images.
@@ -45,11 +46,14 @@ class SavedFailures:
         predicted: (n,) classes that the model gave the adversarial images then.
         dataset_indices: n positions in the user's data set.
         attack_names: n names of attacks.
+        keys: n digests of the clean images, by which their draws are named.
+        starts: The image that attacks walked from, by row, for attacks that need one.
         threat: What the adversary was allowed.
         recipe: How the examples were made; see `save_failures`.
     """
 
     directory: Path
+    version: str
     gate: str
     broken_count: int
     images: Images
@@ -58,6 +62,8 @@ class SavedFailures:
     predicted: Labels
     dataset_indices: tuple[int, ...]
     attack_names: tuple[str, ...]
+    keys: tuple[str, ...]
+    starts: Mapping[int, Images]
     threat: ThreatModel
     recipe: Mapping[str, Any]
 
@@ -78,10 +84,11 @@ class _ImageRecord(_Part):
     attack: str
     image_digest: str
     adversarial_digest: str
+    start_digest: str | None = None
 
 
 class _Record(_Part):
-    version: Literal["fgmf-failure/1"] = Field(alias="schema")
+    version: Literal["fgmf-failure/1", "fgmf-failure/2"] = Field(alias="schema")
     gate: str
     broken_count: int
     saved_count: int
@@ -115,7 +122,7 @@ def load_failures(directory: Path) -> SavedFailures:
     contents = _contents(directory, layout.ARRAYS)
     if layout.bytes_digest(contents) != record.arrays.digest:
         _stale(directory, f"{layout.ARRAYS} is not the file that was saved (digest differs)")
-    arrays = _read_arrays(directory, contents)
+    arrays = _read_arrays(directory, contents, _names_of(record))
     _check_arrays(directory, arrays, record)
     return _joined(directory, arrays, record)
 
@@ -128,7 +135,8 @@ def _read_record(directory: Path) -> _Record:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         _stale(directory, f"{layout.RECORD} is no {layout.FAILURE_SCHEMA}: {place}: {first['msg']}")
-    if layout.record_digest(record.model_dump(by_alias=True, mode="json")) != record.digest:
+    sealed = record.model_dump(by_alias=True, mode="json", exclude_unset=True)
+    if layout.record_digest(sealed) != record.digest:
         _stale(directory, f"{layout.RECORD} was changed (digest differs)")
     if not record.images or record.saved_count != len(record.images):
         message = f"{layout.RECORD} says {record.saved_count} examples, lists {len(record.images)}"
@@ -154,10 +162,15 @@ def _contents(directory: Path, name: str) -> bytes:
     return path.read_bytes()
 
 
-def _read_arrays(directory: Path, contents: bytes) -> dict[str, np.ndarray]:
+def _names_of(record: _Record) -> set[str]:
+    names = {*layout.IMAGE_ARRAYS, *layout.INDEX_ARRAYS}
+    return names if record.version == layout.EXAMPLES_ONLY_SCHEMA else {*names, layout.START_ARRAY}
+
+
+def _read_arrays(directory: Path, contents: bytes, arrays: set[str]) -> dict[str, np.ndarray]:
     import numpy as np
 
-    names = {f"{name}.npy" for name in (*layout.IMAGE_ARRAYS, *layout.INDEX_ARRAYS)}
+    names = {f"{name}.npy" for name in arrays}
     try:
         with zipfile.ZipFile(io.BytesIO(contents)) as archive:
             members = archive.infolist()
@@ -185,6 +198,13 @@ def _check_arrays(directory: Path, arrays: Mapping[str, np.ndarray], record: _Re
             f"{clean.dtype} and {adversarial.shape} {adversarial.dtype}"
         )
         raise InvalidInput(message)
+    starts = arrays.get(layout.START_ARRAY, clean[:0])
+    if starts.shape[1:] != clean.shape[1:] or starts.dtype != clean.dtype:
+        message = (
+            f"expected starts of shape (m, {', '.join(map(str, clean.shape[1:]))}) and type "
+            f"{clean.dtype} in {directory / layout.ARRAYS}, got {starts.shape} {starts.dtype}"
+        )
+        raise InvalidInput(message)
     for name, key in (
         ("labels", "label"),
         ("predicted", "predicted"),
@@ -203,6 +223,7 @@ def _joined(directory: Path, arrays: Mapping[str, np.ndarray], record: _Record) 
         _check_digests(directory, tensors[name], [getattr(entry, key) for entry in record.images])
     return SavedFailures(
         directory=directory,
+        version=record.version,
         gate=record.gate,
         broken_count=record.broken_count,
         images=tensors["images"],
@@ -211,9 +232,22 @@ def _joined(directory: Path, arrays: Mapping[str, np.ndarray], record: _Record) 
         predicted=tensors["predicted"],
         dataset_indices=tuple(entry.dataset_index for entry in record.images),
         attack_names=tuple(entry.attack for entry in record.images),
+        keys=tuple(entry.image_digest for entry in record.images),
+        starts=_starts(directory, tensors, record),
         threat=layout.threat_of(record.recipe),
         recipe=record.recipe,
     )
+
+
+def _starts(
+    directory: Path, tensors: Mapping[str, torch.Tensor], record: _Record
+) -> dict[int, torch.Tensor]:
+    """Find each row's start by the digest of its content."""
+    named = {tensor_digest(start): start for start in tensors.get(layout.START_ARRAY, ())}
+    wanted = {row: entry.start_digest for row, entry in enumerate(record.images)}
+    if {digest for digest in wanted.values() if digest is not None} != named.keys():
+        _stale(directory, f"the starts in {layout.ARRAYS} are not those of {layout.RECORD}")
+    return {row: named[digest] for row, digest in wanted.items() if digest is not None}
 
 
 def _check_digests(directory: Path, images: torch.Tensor, digests: list[str]) -> None:

@@ -1,175 +1,144 @@
-"""Showing saved adversarial examples to the model as it is now.
+"""Evidence against the model as it is now: its examples shown again, its attack repeated.
 
 every example must lie inside bounds and ball      # else the evidence is void: ERROR
-still broken = criterion in a fresh forward pass
-FAIL if any is still broken, PASS if none is
+still broken = criterion on the saved examples, in a fresh forward pass
+broken again = the recorded attack with the recorded seed on the clean images, re-verified
+FAIL if either breaks any image, PASS if neither does        # `comparing` judges
 """
 
 from __future__ import annotations
 
 import shlex
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fgmf.errors import FgmfError, InvalidInput, NonFiniteOutput
+from fgmf.errors import FgmfError
+from fgmf.failures import layout
+from fgmf.failures.circumstances import (
+    MODEL_SETTINGS,
+    circumstances_of,
+    differences,
+    library_versions,
+)
+from fgmf.failures.comparing import Replay
+from fgmf.failures.examples import check_inside, still_broken
 from fgmf.failures.loading import SavedFailures, load_failures
+from fgmf.failures.repeating import recorded_attacks, recorded_seed, repeat_attack
 from fgmf.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from fgmf.attacks.criteria import Criterion
     from fgmf.classifier import Classifier
-    from fgmf.types import ImageFlags, Json, Logits
+    from fgmf.types import Json
 
 _KIND = "replay"
+_OPAQUE = "opaque:"
 
 
-def replay(directory: Path, classifier: Classifier) -> Verdict:
-    """Run saved adversarial examples through a model again.
+def replay(
+    directory: Path,
+    classifier: Classifier,
+    *,
+    seed: int | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> Verdict:
+    """Show saved adversarial examples to a model again, and repeat the attack that made them.
 
     Args:
         directory: A gate's evidence, such as ``.fgmf/failures/robust-linf``.
-        classifier: The model to show them to; put back as it was afterwards.
+        classifier: The model; put back as it was afterwards.
+        seed: Seed of the repeated attack in place of the recorded one; then nobody expects the
+            recorded examples to be found again.
+        on_progress: Called with the images times attack runs done and in all, and the attack.
 
     Returns:
-        FAIL if any saved example still breaks the model, PASS if none does, ERROR if the
-        evidence or the model cannot be used. `measured` is the share that no longer breaks it.
+        FAIL if any saved example still breaks the model or the repeated attack breaks any of
+        the images, PASS if neither does. ERROR if the evidence or the model cannot be used, if
+        the attack could not be carried out, or if the model is the recorded one and nothing
+        breaks it. `measured` is the share of images that withstand both. Evidence that holds no
+        attack is judged by its examples alone, and the verdict says so.
 
-    Cost: one forward pass per saved example.
+    Cost: one forward pass per saved example, and that of the gate on the saved images.
+    Randomness: as in the recorded run, if the seed is the recorded one.
     """
+    import torch
+
     command = f"fgmf replay {shlex.quote(str(directory))}"
+    if seed is not None:
+        command += f" --seed {seed}"
+    name = directory.name
     try:
-        saved = load_failures(directory)
+        # Attacks need gradients, whatever mode the caller's code runs in.
+        with torch.inference_mode(mode=False):
+            saved = load_failures(directory)
+            name = saved.gate
+            return _replayed(saved, classifier, seed, on_progress, command)
     except (FgmfError, OSError) as error:
-        return _error(directory.name, command, str(error))
-    try:
-        return _judged(saved, classifier, command)
-    except FgmfError as error:
-        return _error(saved.gate, command, str(error))
+        return Verdict(
+            gate=name, kind=_KIND, outcome=Outcome.ERROR, reason=str(error), reproduce=command
+        )
 
 
-def _judged(saved: SavedFailures, classifier: Classifier, command: str) -> Verdict:
-    _check_inside(saved, classifier)
-    started = time.perf_counter()
-    before = classifier.cost_meter.reading()
-    still_broken = _still_broken(saved, classifier)
-    cost = classifier.cost_meter.since(before, seconds=time.perf_counter() - started)
-    count, broken = len(still_broken), int(still_broken.sum())
-    reason = f"{broken}/{count} saved examples still break the model"
+def _replayed(
+    saved: SavedFailures,
+    classifier: Classifier,
+    seed: int | None,
+    on_progress: Callable[[int, int, str], None] | None,
+    command: str,
+) -> Verdict:
+    started, before = time.perf_counter(), classifier.cost_meter.reading()
+    check_inside(saved, classifier.bounds)
+    used = recorded_seed(saved) if seed is None else seed
+    repeatable = bool(recorded_attacks(saved))
+    shown = still_broken(saved, classifier, seed=used)
+    repetition = None
+    if repeatable:
+        repetition = repeat_attack(saved, classifier, seed=used, on_progress=on_progress)
+    digest = classifier.state_digest()
+    result = Replay(
+        saved=saved,
+        still_broken=shown,
+        repetition=repetition,
+        seed=used,
+        model_digest=digest,
+        same_model=_is_same(saved, classifier, digest),
+        changed=_changed(saved, classifier),
+    )
+    outcome, count = result.outcome, len(shown)
     return Verdict(
         gate=saved.gate,
         kind=_KIND,
-        outcome=Outcome.FAIL if broken else Outcome.PASS,
-        reason=reason,
-        measured=(count - broken) / count,
+        outcome=outcome,
+        reason=result.reason,
+        measured=None if outcome is Outcome.ERROR else (count - int(result.broken.sum())) / count,
         threshold=1.0,
         image_count=count,
-        cost=cost,
-        evidence=_evidence(saved, classifier, still_broken),
+        seed=used if repeatable else None,
+        cost=classifier.cost_meter.since(before, seconds=time.perf_counter() - started),
+        findings=result.findings,
+        evidence=result.evidence,
         artifacts=(str(saved.directory),),
         reproduce=command,
     )
 
 
-def _check_inside(saved: SavedFailures, classifier: Classifier) -> None:
-    """Refuse examples that the threat model does not allow.
-
-    Raises:
-        InvalidInput: The classifier has other bounds, or an example lies outside.
-    """
-    from fgmf.attacks.projection import inside
-
-    if saved.threat.bounds != classifier.bounds:
-        message = (
-            f"expected a model with bounds {saved.threat.bounds}, as the examples have, got "
-            f"{classifier.bounds}; run the gate again to save new evidence"
-        )
-        raise InvalidInput(message)
-    outside = int((~inside(saved.images, saved.adversarial, saved.threat)).sum())
-    if outside:
-        message = (
-            f"expected examples within {saved.threat.describe()} and the bounds, got {outside} "
-            f"of {len(saved.images)} outside; run the gate again to save new evidence"
-        )
-        raise InvalidInput(message)
+def _is_same(saved: SavedFailures, classifier: Classifier, digest: str) -> bool | None:
+    """Whether this is the recorded model; None where its digest proves nothing."""
+    if digest != saved.recipe["model_digest"]:
+        return False
+    recorded, now = _mapping(saved, layout.CIRCUMSTANCES), circumstances_of(classifier)
+    if any(key in recorded and recorded[key] != now[key] for key in MODEL_SETTINGS):
+        return False
+    return None if digest.startswith(_OPAQUE) else True
 
 
-def _still_broken(saved: SavedFailures, classifier: Classifier) -> ImageFlags:
-    logits = _logits(saved, classifier)
-    finite = logits.isfinite().all(dim=1)
-    if not bool(finite.all()):
-        message = (
-            f"expected finite logits, got NaN or infinite values for {int((~finite).sum())} of "
-            f"{len(finite)} saved examples"
-        )
-        raise NonFiniteOutput(message)
-    highest = int(saved.labels.max())
-    if highest >= logits.shape[1]:
-        message = (
-            f"expected a model with more than {highest} classes, as the saved labels need, "
-            f"got {logits.shape[1]}"
-        )
-        raise InvalidInput(message)
-    return _criterion(saved).broken(logits)
+def _changed(saved: SavedFailures, classifier: Classifier) -> list[str]:
+    recorded = {**_mapping(saved, layout.CIRCUMSTANCES), **_mapping(saved, "library_versions")}
+    return differences(recorded, {**circumstances_of(classifier), **library_versions()})
 
 
-def _logits(saved: SavedFailures, classifier: Classifier) -> Logits:
-    try:
-        with classifier.guard(seed=_seed(saved)):
-            return classifier.logits_in_batches(saved.adversarial)
-    except FgmfError:
-        raise
-    except Exception as error:
-        message = (
-            f"expected a model that takes the saved examples (shape "
-            f"{tuple(saved.adversarial.shape)}), it raised {type(error).__name__}: {error}"
-        )
-        raise InvalidInput(message) from error
-
-
-def _criterion(saved: SavedFailures) -> Criterion:
-    """Return the rule of the gate that saved the examples; their targets are what they hit."""
-    from fgmf.attacks.criteria import Criterion
-
-    recorded: Any = saved.recipe["specification"]
-    specification = recorded if isinstance(recorded, dict) else {}
-    kind = specification.get("criterion", "misclassification")
-    top_k = specification.get("top_k") or 1
-    if kind not in {"misclassification", "targeted", "top-k"} or not isinstance(top_k, int):
-        message = (
-            "expected criterion misclassification, targeted or top-k with an integer k, "
-            f"got {kind!r} with k={top_k!r}"
-        )
-        raise InvalidInput(message)
-    targets = saved.predicted if kind == "targeted" else None
-    return Criterion(kind=kind, labels=saved.labels, targets=targets, top_k=top_k)
-
-
-def _seed(saved: SavedFailures) -> int:
-    seed = saved.recipe["gate_seed"]
-    return seed if isinstance(seed, int) else 0
-
-
-def _evidence(
-    saved: SavedFailures, classifier: Classifier, still_broken: ImageFlags
-) -> dict[str, Json]:
-    count = len(still_broken)
-    rows = still_broken.nonzero().flatten().tolist()
-    model_digest = classifier.state_digest()
-    return {
-        "threat": saved.threat.describe(),
-        "saved_from": saved.gate,
-        "saved_count": count,
-        "saved_of": saved.broken_count,
-        "broken_images": sorted(saved.dataset_indices[row] for row in rows),
-        "verified": f"{len(rows)}/{count}",
-        "gate_seed": saved.recipe["gate_seed"],
-        "model_digest": model_digest,
-        "saved_model_digest": saved.recipe["model_digest"],
-        "same_model": model_digest == saved.recipe["model_digest"],
-    }
-
-
-def _error(gate: str, command: str, reason: str) -> Verdict:
-    return Verdict(gate=gate, kind=_KIND, outcome=Outcome.ERROR, reason=reason, reproduce=command)
+def _mapping(saved: SavedFailures, key: str) -> Mapping[str, Json]:
+    value = saved.recipe.get(key)
+    return value if isinstance(value, dict) else {}

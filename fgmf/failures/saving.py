@@ -45,6 +45,7 @@ class _Broken:
     predicted: np.ndarray
     dataset_indices: np.ndarray
     attack_names: tuple[str, ...]
+    starts: tuple[np.ndarray | None, ...]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,6 +59,7 @@ class _Broken:
             predicted=self.predicted[rows],
             dataset_indices=self.dataset_indices[rows],
             attack_names=tuple(self.attack_names[row] for row in rows),
+            starts=tuple(self.starts[row] for row in rows),
         )
 
 
@@ -72,6 +74,7 @@ def save_failures(  # noqa: PLR0913 - keyword-only, one array per name
     dataset_indices: object,
     attack_names: Sequence[str],
     recipe: Mapping[str, Json],
+    starts: Sequence[object] | None = None,
     broken_count: int | None = None,
     size_limit: int = SIZE_LIMIT,
     image_limit: int = IMAGE_LIMIT,
@@ -90,7 +93,10 @@ def save_failures(  # noqa: PLR0913 - keyword-only, one array per name
         attack_names: Which attack broke each image, n names.
         recipe: How the examples were made: `specification` (with `criterion` and `top_k` where
             they are not the default), `gate_seed`, `model_digest`, `data_digest`, `threat`
-            (`norm`, `epsilon`, `bounds`), `library_versions`, `command`.
+            (`norm`, `epsilon`, `bounds`), `library_versions`, `command`. Where the attack is to
+            be repeated also `repeat` and `circumstances`; with `gate_file`, a replay finds the
+            model by itself.
+        starts: The image that attacks walked from, for each image; None where none did.
         broken_count: Images that the gate broke, where it hands in only some; None takes n.
         size_limit: Most bytes that are written.
         image_limit: Most images that are kept.
@@ -114,6 +120,7 @@ def save_failures(  # noqa: PLR0913 - keyword-only, one array per name
         predicted=_array(predicted).astype("int64"),
         dataset_indices=_array(dataset_indices).astype("int64"),
         attack_names=tuple(attack_names),
+        starts=_starts(starts, len(attack_names)),
     )
     positions = _kept(broken, size_limit, image_limit)
     if not positions:
@@ -156,6 +163,11 @@ def _array(values: object) -> np.ndarray:
     return np.asarray(values)
 
 
+def _starts(starts: Sequence[object] | None, count: int) -> tuple[np.ndarray | None, ...]:
+    given = [None] * count if starts is None else starts
+    return tuple(None if start is None else _array(start) for start in given)
+
+
 def _check(broken: _Broken) -> None:
     """Compare shapes and types.
 
@@ -177,6 +189,15 @@ def _check(broken: _Broken) -> None:
     if len(broken.attack_names) != len(broken):
         got = len(broken.attack_names)
         raise InvalidInput(f"expected {len(broken)} attack names, one per image, got {got}")
+    given = [start for start in broken.starts if start is not None]
+    fit = all(s.shape == clean.shape[1:] and s.dtype == clean.dtype for s in given)
+    if len(broken.starts) != len(broken) or not fit:
+        shapes = sorted({f"{start.shape} {start.dtype}" for start in given})
+        message = (
+            f"expected one start or None for each of {len(broken)} images, of shape "
+            f"{clean.shape[1:]} and type {clean.dtype}, got {len(broken.starts)}: {shapes}"
+        )
+        raise InvalidInput(message)
 
 
 def _kept(broken: _Broken, size_limit: int, image_limit: int) -> list[int]:
@@ -188,7 +209,8 @@ def _kept(broken: _Broken, size_limit: int, image_limit: int) -> list[int]:
     if not len(broken):
         return []
     _check(broken)
-    per_image = 2 * broken.images[0].nbytes + 3 * 8 + _RECORD_BYTES
+    arrays = 2 if all(start is None for start in broken.starts) else 3
+    per_image = arrays * broken.images[0].nbytes + 3 * 8 + _RECORD_BYTES
     room = int(size_limit * _ARRAYS_SHARE) // per_image
     order = sorted(range(len(broken)), key=lambda row: int(broken.dataset_indices[row]))
     most = min(room, image_limit)
@@ -202,7 +224,10 @@ def _files(
 
     stream = io.BytesIO()
     names = (*layout.IMAGE_ARRAYS, *layout.INDEX_ARRAYS)
-    np.savez(stream, **{name: getattr(kept, name) for name in names})
+    starts = _unique_starts(kept)
+    start_array = np.stack(list(starts.values())) if starts else kept.images[:0]
+    contents = {name: getattr(kept, name) for name in names} | {layout.START_ARRAY: start_array}
+    np.savez(stream, **contents)
     arrays = stream.getvalue()
     record: dict[str, Any] = {
         "schema": layout.FAILURE_SCHEMA,
@@ -221,19 +246,29 @@ def _files(
     }
 
 
-def _image_records(kept: _Broken) -> list[dict[str, Json]]:
+def _unique_starts(kept: _Broken) -> dict[str, np.ndarray]:
+    """Images often share a start: each is kept once, named by its content."""
+    return {_digest(start): start for start in kept.starts if start is not None}
+
+
+def _digest(array: np.ndarray) -> str:
     import torch
 
+    return tensor_digest(torch.from_numpy(array.copy()))
+
+
+def _image_records(kept: _Broken) -> list[dict[str, Json]]:
     return [
         {
             "dataset_index": int(kept.dataset_indices[row]),
             "label": int(kept.labels[row]),
             "predicted": int(kept.predicted[row]),
             "attack": kept.attack_names[row],
-            "image_digest": tensor_digest(torch.from_numpy(kept.images[row].copy())),
-            "adversarial_digest": tensor_digest(torch.from_numpy(kept.adversarial[row].copy())),
+            "image_digest": _digest(kept.images[row]),
+            "adversarial_digest": _digest(kept.adversarial[row]),
+            "start_digest": None if start is None else _digest(start),
         }
-        for row in range(len(kept))
+        for row, start in enumerate(kept.starts)
     ]
 
 

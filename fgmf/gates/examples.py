@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from fgmf.failures import discard_failures, save_failures
+from fgmf.failures.circumstances import library_versions
 from fgmf.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from fgmf.gates.specification import GateSpecification, RunContext
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fgmf.threat import ThreatModel
     from fgmf.types import Images, Json
 
-_LIBRARIES = ("pytest-fgmf", "torch", "foolbox", "numpy", "pillow")
+__all__ = ["BrokenImage", "Rerun", "library_versions", "save_examples"]
 
 
 class BrokenImage(Protocol):
@@ -47,6 +47,19 @@ class BrokenImage(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """What a replay needs to repeat what made the examples.
+
+    Attributes:
+        recipe: `repeat` and `circumstances` of the record.
+        starts: The image that attacks walked from, for each example; None where none did.
+    """
+
+    recipe: Mapping[str, Json]
+    starts: Sequence[Images | None]
+
+
 def save_examples(  # noqa: PLR0913 - keyword-only parts of one record
     verdict: Verdict,
     examples: Sequence[BrokenImage],
@@ -56,6 +69,7 @@ def save_examples(  # noqa: PLR0913 - keyword-only parts of one record
     gate: GateSpecification,
     context: RunContext,
     verified: int,
+    rerun: Rerun | None = None,
 ) -> Verdict:
     """Keep the examples of a gate where the run wants them kept; the verdict stands without.
 
@@ -68,6 +82,7 @@ def save_examples(  # noqa: PLR0913 - keyword-only parts of one record
         gate: Its specification goes into the record.
         context: Says where failures go, and what paths are relative to.
         verified: Images that the gate broke, among them the examples.
+        rerun: How a replay repeats it; None leaves a replay with the examples alone.
 
     Returns:
         The verdict with the paths of the written files, or with `examples_not_saved` in its
@@ -89,7 +104,8 @@ def save_examples(  # noqa: PLR0913 - keyword-only parts of one record
             predicted=torch.tensor([example.predicted for example in examples]),
             dataset_indices=torch.tensor([measured.indices[one.position] for one in examples]),
             attack_names=[example.attack for example in examples],
-            recipe=_recipe(verdict, threat, gate),
+            recipe=_recipe(verdict, threat, gate, context, rerun),
+            starts=None if rerun is None else rerun.starts,
             broken_count=verified,
         )
     except OSError as error:
@@ -98,7 +114,13 @@ def save_examples(  # noqa: PLR0913 - keyword-only parts of one record
     return replace(verdict, artifacts=tuple(_relative(path, context.root) for path in paths))
 
 
-def _recipe(verdict: Verdict, threat: ThreatModel, gate: GateSpecification) -> dict[str, Json]:
+def _recipe(
+    verdict: Verdict,
+    threat: ThreatModel,
+    gate: GateSpecification,
+    context: RunContext,
+    rerun: Rerun | None,
+) -> dict[str, Json]:
     within: dict[str, Json] = {
         "norm": threat.norm,
         "epsilon": threat.epsilon,
@@ -112,18 +134,9 @@ def _recipe(verdict: Verdict, threat: ThreatModel, gate: GateSpecification) -> d
         "threat": within,
         "library_versions": verdict.evidence["library_versions"],
         "command": verdict.reproduce,
+        "gate_file": context.gate_file,
+        **({} if rerun is None else rerun.recipe),
     }
-
-
-def library_versions() -> dict[str, Json]:
-    """Return the versions of the packages that a measurement depends on."""
-    versions: dict[str, Json] = {}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -21,7 +21,7 @@ from fgmf.datasets import Samples, collect_samples
 from fgmf.errors import InvalidInput
 from fgmf.gates.checking import GateCheck, settled
 from fgmf.gates.examples import save_examples
-from fgmf.gates.robustness_evidence import evidence_of
+from fgmf.gates.robustness_evidence import evidence_of, rerun_of
 from fgmf.gates.subject import MeasuredImages, choose_images
 from fgmf.preflight import inspect
 from fgmf.robustness import (
@@ -225,6 +225,7 @@ class _Check(GateCheck):
             gate=gate,
             context=self.context,
             verified=measurement.verified,
+            rerun=rerun_of(gate, measurement, self.classifier),
         )
 
 

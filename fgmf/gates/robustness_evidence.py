@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fgmf.canonical import tensor_digest
-from fgmf.gates.examples import library_versions
+from fgmf.failures.circumstances import circumstances_of
+from fgmf.failures.repeating import record_plan
+from fgmf.gates.examples import Rerun, library_versions
 from fgmf.gates.identity import (
     BROKEN,
     FAILED,
@@ -113,6 +115,21 @@ def _configuration(
         "restarts": gate.restarts,
     }
     return configuration_of(gate, resolved)
+
+
+def rerun_of(
+    gate: RobustnessGate, measurement: RobustnessMeasurement, classifier: Classifier
+) -> Rerun:
+    """Return what a replay needs to repeat a measurement on the images that broke."""
+    plan = record_plan(
+        [record.plan for record in measurement.records],
+        expect_steady="nondeterministic-output" not in gate.waive,
+        tolerate_changes="forward-changes-state" in gate.waive,
+    )
+    return Rerun(
+        recipe={"repeat": plan, "circumstances": circumstances_of(classifier)},
+        starts=[example.start for example in measurement.examples],
+    )
 
 
 def _attack_rows(measurement: RobustnessMeasurement) -> list[Json]:

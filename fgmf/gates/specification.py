@@ -51,6 +51,8 @@ class RunContext:
         failures_directory: Where evidence of failures is written; None writes nothing.
         reproduce: Command that runs this gate alone, for the report.
         processes: Processes that share the work of each gate; None works alone.
+        gate_file: The gate file, relative to the directory that `failures_directory` lies in as
+            ``.fgmf/failures``; empty for a gate of a test. Saved evidence names it.
     """
 
     run_seed: int = DEFAULT_RUN_SEED
@@ -59,6 +61,7 @@ class RunContext:
     failures_directory: Path | None = None
     reproduce: str = ""
     processes: Processes | None = None
+    gate_file: str = ""
 
 
 class GateSpecification(BaseModel):

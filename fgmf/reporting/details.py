@@ -14,6 +14,7 @@ from fgmf.reporting.evidence import (
     text_of,
 )
 from fgmf.reporting.headline import decisive_condition, describe_condition
+from fgmf.reporting.replays import describe_replay
 from fgmf.reporting.text import (
     first_line,
     printable,
@@ -45,13 +46,15 @@ def render_details(verdict: Verdict) -> str:
         verdict: Of any gate kind.
 
     Returns:
-        Printable lines without the headline: reason, conditions, attacks or corruptions, worst
-        classes, findings with their fix, which images broke or could not be verified, where
-        counterexamples were saved, cost, and the command that reproduces the verdict.
+        Printable lines without the headline: reason, conditions, both halves of a replay,
+        attacks or corruptions, worst classes, findings with their fix, which images broke or
+        could not be verified, where counterexamples were saved, cost, and the command that
+        reproduces the verdict.
     """
     sections = (
         _reason(verdict),
         _conditions(verdict),
+        describe_replay(verdict),
         _attacks(verdict),
         render_corruptions(verdict),
         _classes(verdict),

@@ -41,6 +41,14 @@ def integers_of(evidence: Mapping[str, Json], key: str) -> list[int]:
     return [entry for entry in value if isinstance(entry, int) and not isinstance(entry, bool)]
 
 
+def texts_of(evidence: Mapping[str, Json], key: str) -> list[str]:
+    """Return the texts of a list, printable, empty if there is none."""
+    value = evidence.get(key)
+    if not isinstance(value, list):
+        return []
+    return [printable(entry) for entry in value if isinstance(entry, str)]
+
+
 def records_of(evidence: Mapping[str, Json], key: str) -> list[Mapping[str, Json]]:
     """Return the objects of a list, empty if there is none."""
     value = evidence.get(key)

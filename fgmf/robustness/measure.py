@@ -25,7 +25,7 @@ from fgmf.classifier.memory import batched, is_out_of_memory
 from fgmf.classifier.steadiness import refuse_moved, refuse_nonfinite
 from fgmf.errors import BudgetSpent, InvalidInput
 from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
-from fgmf.robustness.starts import find_starts
+from fgmf.robustness.starts import accept_starts, find_starts
 from fgmf.verdict import Cost
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class _Measurement:
         self._records = [AttackRecord(plan=attack) for attack in plan.attacks]
         self._examples: list[Example] = []
         self._verified = 0
+        self._start_of: dict[int, Images] = {}
         self._runs_total = sum(attack.restarts for attack in plan.attacks)
         self._runs_done = 0
 
@@ -197,15 +198,18 @@ class _Measurement:
     def _starts(self, record: AttackRecord, active: list[int]) -> dict[int, Images]:
         if not record.plan.entry.needs_start or not active:
             return {}
-        starts = find_starts(
+        offered = {at: self._plan.starts[at] for at in active if at in self._plan.starts}
+        starts = accept_starts(self._classifier, offered, self._criterion)
+        starts |= find_starts(
             self._classifier,
             self._images,
             self._clean_logits,
             self._criterion,
-            wanted=active,
+            wanted=[at for at in active if at not in starts],
             keys=self._keys,
             seed=self._plan.seed,
         )
+        self._start_of |= starts
         missing = set(active) - starts.keys()
         record.no_start.update(missing)
         why = "no misclassified image to start from was found"
@@ -254,6 +258,7 @@ class _Measurement:
                         predicted=label,
                         attack=record.plan.label,
                         run=self._runs_done,
+                        start=self._start_of.get(position),
                     )
                 )
 

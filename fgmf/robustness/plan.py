@@ -33,6 +33,8 @@ class RobustnessPlan:
         deadline: Value of ``time.monotonic()`` after which measuring stops; None never.
         example_limit: How many adversarial examples are kept as evidence.
         expect_steady: Measure the clean logits again at the end and demand that they are the same.
+        starts: Images to walk from, by position: taken in place of a search where the model still
+            gives them another class. How a recorded measurement is repeated.
         on_progress: Called with the images times attack runs done and in all, and the attack.
         enough: Asked after each attack run but the last, with what is known by then; True ends
             the measurement, and images that no attack broke are then undecided.
@@ -45,6 +47,7 @@ class RobustnessPlan:
     deadline: float | None = None
     example_limit: int = 64
     expect_steady: bool = True
+    starts: Mapping[int, Images] = field(default_factory=dict)
     on_progress: Callable[[int, int, str], None] | None = None
     enough: Callable[[RobustnessMeasurement], bool] | None = None
     share: ShareOfImages = field(default_factory=ShareOfImages)
@@ -82,6 +85,8 @@ class Example:
         predicted: The class that the model gives it.
         attack: Label of the attack that found it.
         run: Number of the attack run that found it, restarts counted.
+        start: (...) the image that attacks walked from, this one or those before it; None if none
+            did.
     """
 
     position: int
@@ -89,6 +94,7 @@ class Example:
     predicted: int
     attack: str
     run: int = 0
+    start: Images | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -182,27 +182,40 @@ def _document(measured: RobustnessMeasurement) -> dict[str, Json]:
 
 
 def _example_document(example: Example) -> dict[str, Json]:
-    image = example.image.contiguous().cpu().numpy()
     return {
         "position": example.position,
         "predicted": example.predicted,
         "attack": example.attack,
         "run": example.run,
-        "shape": list(image.shape),
-        "dtype": image.dtype.name,
-        "image": base64.b64encode(image.tobytes()).decode("ascii"),
+        "image": _image_document(example.image),
+        "start": None if example.start is None else _image_document(example.start),
+    }
+
+
+def _image_document(image: Images) -> dict[str, Json]:
+    array = image.contiguous().cpu().numpy()
+    return {
+        "shape": list(array.shape),
+        "dtype": array.dtype.name,
+        "data": base64.b64encode(array.tobytes()).decode("ascii"),
     }
 
 
 def _example(document: dict[str, Any]) -> Example:
-    data = np.frombuffer(base64.b64decode(document["image"]), dtype=document["dtype"])
+    start = document["start"]
     return Example(
         position=document["position"],
-        image=torch.from_numpy(data.reshape(document["shape"]).copy()),
+        image=_image(document["image"]),
         predicted=document["predicted"],
         attack=document["attack"],
         run=document["run"],
+        start=None if start is None else _image(start),
     )
+
+
+def _image(document: dict[str, Any]) -> Images:
+    data = np.frombuffer(base64.b64decode(document["data"]), dtype=document["dtype"])
+    return torch.from_numpy(data.reshape(document["shape"]).copy())
 
 
 def _joined(

@@ -13,7 +13,7 @@ import torch
 from fgmf.seeding import image_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fgmf.attacks.criteria import Criterion
     from fgmf.classifier import Classifier
@@ -65,6 +65,26 @@ def find_starts(  # noqa: PLR0913 - keyword-only parts of one question
         if found is not None:
             starts[position] = found
     return starts
+
+
+def accept_starts(
+    classifier: Classifier, offered: Mapping[int, Images], criterion: Criterion
+) -> dict[int, Images]:
+    """Return those of the offered starts that are starts for this model.
+
+    Args:
+        classifier: Judges them.
+        offered: Image by position.
+        criterion: For the whole sample.
+
+    Cost: one forward pass per offered image.
+    """
+    if not offered:
+        return {}
+    positions = list(offered)
+    logits = classifier.logits_in_batches(torch.stack([offered[at] for at in positions]))
+    good = criterion.of(torch.tensor(positions)).broken(logits).tolist()
+    return {at: offered[at] for at, holds in zip(positions, good, strict=True) if holds}
 
 
 def _decided(logits: Logits) -> torch.Tensor:

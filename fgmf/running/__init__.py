@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from fgmf.running.factories import importing_from
 from fgmf.running.measuring import error_verdict, gate_name, limit_threads, run_gate
+from fgmf.running.origin import recorded_gate_file
 from fgmf.running.replaying import replay_failures
 from fgmf.running.run import GateRun, RunSettings, adjusted
 
@@ -23,6 +24,7 @@ __all__ = [
     "gate_name",
     "importing_from",
     "limit_threads",
+    "recorded_gate_file",
     "replay_failures",
     "run_gate",
 ]

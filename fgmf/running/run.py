@@ -11,6 +11,7 @@ from fgmf.gates.specification import RunContext
 from fgmf.running.factories import call_factory, importing_from
 from fgmf.running.joint import load_in_all, local_device
 from fgmf.running.measuring import gate_name, limit_threads, one_line, run_gate
+from fgmf.running.origin import named_from_evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +103,7 @@ class GateRun:
             failures_directory=settings.failures_directory,
             reproduce=settings.reproduce(gate_name(gate)),
             processes=settings.processes,
+            gate_file=named_from_evidence(self.gate_file.path, settings.failures_directory),
         )
 
     def classifier(self, name: str | None = None) -> Classifier:

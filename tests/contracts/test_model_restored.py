@@ -10,26 +10,26 @@ import contextlib
 import importlib
 import inspect as inspection
 import pkgutil
-import random
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import torch
+from specimen import Specimen, observe, surroundings
 from tiny_models import classify, keys_of, make_images, measure, rule
-from torch import nn
 
 import fgmf
 from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack
 from fgmf.attacks.plans import plan_attacks
 from fgmf.corruption_accuracy import CorruptionPlan, measure_corruptions, plan_cells
 from fgmf.datasets import Samples
-from fgmf.failures import replay
+from fgmf.failures import load_failures, replay
+from fgmf.failures.examples import still_broken
+from fgmf.failures.repeating import repeat_attack
 from fgmf.gates import CorruptionGate, RobustnessGate, RunContext
 from fgmf.gates.corruption_check import check_corruptions
 from fgmf.gates.corruption_evidence import evidence_of_corruptions
 from fgmf.gates.robustness_check import check_robustness
-from fgmf.gates.robustness_evidence import evidence_of
+from fgmf.gates.robustness_evidence import evidence_of, rerun_of
 from fgmf.gates.subject import MeasuredImages
 from fgmf.preflight import inspect
 from fgmf.preflight.behaviour import observe_batch_dependence, repeat_forward
@@ -39,7 +39,7 @@ from fgmf.preflight.gradients import measure_gradients
 from fgmf.preflight.normalisation import observe_scalings
 from fgmf.preflight.outputs import describe_failure
 from fgmf.robustness import RobustnessPlan, measure_shared, measure_until_enough
-from fgmf.robustness.starts import find_starts
+from fgmf.robustness.starts import accept_starts, find_starts
 from fgmf.running.replaying import replay_failures
 from fgmf.threat import ThreatModel
 from fgmf.verdict import Outcome, Verdict
@@ -68,81 +68,6 @@ CORRUPTION = CorruptionGate(
 LEAST_LIKELY = GATE.model_copy(
     update={"criterion": "targeted", "target": "least-likely", "attacks": ()}
 )
-
-
-class Specimen(nn.Module):
-    """A model in the middle of its training, with all that a training leaves on it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-            self.dropout = nn.Dropout(0.3)
-            self.first, self.second = nn.Linear(144, 144), nn.Linear(144, 144)
-            self.head = nn.Linear(144, 3, bias=False)
-            self.head.weight.data.mul_(1e3)
-        self.second.weight = self.first.weight
-        self.register_buffer("scale", torch.ones(1))
-        self.plain, self.history, self.step = torch.zeros(2), [1, {"a": [2]}], 7
-        self.cache: dict[str, torch.Tensor] = {}
-        self.__dict__["fuse"] = Fuse()
-        for parameter in self.parameters():
-            parameter.grad = torch.ones_like(parameter)
-        self.second.bias.requires_grad_(requires_grad=False)
-        self.features[1].eval()
-        self.register_forward_hook(lambda *_: None)
-        self.head.register_forward_pre_hook(lambda module, args, kwargs: None, with_kwargs=True)
-        self.head.register_full_backward_hook(lambda *_: None)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.fuse.burn()
-        hidden = self.features(images).flatten(1) * self.scale
-        hidden = self.dropout(self.second(self.first(hidden).relu()).relu())
-        self.cache["hidden"] = self.last = hidden.detach()  # a habit, and put back
-        return self.head(hidden)
-
-
-class Fuse:
-    """Raises at a given pass."""
-
-    def __init__(self) -> None:
-        self.left, self.error = 10**9, Exception()
-
-    def burn(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise self.error
-
-
-def observe(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Everything that a user could find changed: which object it is, and what is in it."""
-    for name, child in module.named_modules():
-        for key, value in vars(child).items():
-            yield f"{name}.{key}", id(value)
-            if isinstance(value, dict):
-                yield f"{name}.{key}{{}}", [(k, id(v)) for k, v in value.items()]
-            elif not isinstance(value, torch.Tensor | nn.Module | Fuse):
-                yield f"{name}.{key}=", repr(value)
-    for name, tensor in [*module.named_parameters(), *module.named_buffers(), ("", module.plain)]:
-        yield f"{name}:", (tensor.dtype, tensor.device, tensor.requires_grad, tensor.data_ptr())
-        yield f"{name}=", tensor.detach().numpy().tobytes()
-        if tensor.grad is not None:
-            yield f"{name}.grad", (id(tensor.grad), tensor.grad.numpy().tobytes())
-
-
-def surroundings() -> dict[str, Any]:
-    """What else a run could leave behind."""
-    return {
-        "python": random.getstate(),
-        "numpy": repr(np.random.get_state()),  # noqa: NPY002 - the global one
-        "torch": torch.get_rng_state().tolist(),
-        "gradients": torch.is_grad_enabled(),
-        "inference": torch.is_inference_mode_enabled(),
-        "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
-        "threads": torch.get_num_threads(),
-        "dtype": torch.get_default_dtype(),
-    }
 
 
 def labels_of(classifier: Classifier) -> torch.Tensor:
@@ -175,6 +100,7 @@ def _measured_images(classifier: Classifier) -> MeasuredImages:
 def _evidence(classifier: Classifier) -> None:
     result = measure(classifier, IMAGES, labels_of(classifier))
     evidence_of(GATE, result, _measured_images(classifier), THREAT, classifier)
+    rerun_of(GATE, result, classifier)
 
 
 def _corruptions(classifier: Classifier) -> CorruptionMeasurement:
@@ -195,6 +121,11 @@ def _starts(classifier: Classifier) -> None:
         logits = classifier.logits_in_batches(IMAGES)
         options: dict[str, Any] = {"keys": keys_of(IMAGES), "seed": 0, "wanted": range(6)}
         find_starts(classifier, IMAGES, logits, rule(logits.argmax(dim=1)), **options)
+
+
+def _accepted_starts(classifier: Classifier) -> None:
+    with classifier.guard():
+        accept_starts(classifier, dict(enumerate(IMAGES)), rule(labels_of(classifier)))
 
 
 def _repeat(classifier: Classifier) -> None:
@@ -279,7 +210,9 @@ CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.gates.robustness_check.check_robustness": lambda c: check_robustness(
         LEAST_LIKELY, c, IMAGES, labels_of(c), RunContext()
     ),
+    "fgmf.failures.circumstances.circumstances_of": _evidence,
     "fgmf.gates.robustness_evidence.evidence_of": _evidence,
+    "fgmf.gates.robustness_evidence.rerun_of": _evidence,
     "fgmf.preflight.behaviour.repeat_forward": _repeat,
     "fgmf.preflight.behaviour.observe_batch_dependence": _batches,
     "fgmf.preflight.consistency.observe_consistency": _consistency,
@@ -294,9 +227,14 @@ CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.robustness.measure.measure_robustness": lambda c: measure(
         c, IMAGES, labels_of(c), attacks=["pgd", "hop-skip-jump", "additive-noise"], norm="l2"
     ),
+    "fgmf.robustness.starts.accept_starts": _accepted_starts,
     "fgmf.robustness.starts.find_starts": _starts,
 }
 SAVED: dict[str, Callable[[Path, Classifier], object]] = {
+    "fgmf.failures.examples.still_broken": lambda d, c: still_broken(load_failures(d), c, seed=0),
+    "fgmf.failures.repeating.repeat_attack": lambda d, c: repeat_attack(
+        load_failures(d), c, seed=0
+    ),
     "fgmf.failures.replaying.replay": replay,
     "fgmf.running.replaying.replay_failures": lambda d, c: replay_failures(d, lambda _: c),
 }

@@ -83,7 +83,7 @@ def test_evidence_is_replayed_and_nothing_else(shop: Project) -> None:
         [
             f"fgmf: replay of {evidence}, and nothing else",
             "*___ replay of large ___*",
-            "replay: */* saved examples still break the model *",
+            "replay: */* saved examples still break the model; the repeated attack breaks */* *",
             f"reproduce: pytest --fgmf-replay {evidence}",
         ]
     )
@@ -92,22 +92,27 @@ def test_evidence_is_replayed_and_nothing_else(shop: Project) -> None:
 
 
 def test_evidence_that_a_repaired_model_withstands_passes(shop: Project) -> None:
-    shop.run()
-    repaired = """
-
-import numpy as np
-
-def repaired():
-    labels = np.load(".fgmf/failures/large/examples.npz")["labels"]
-    return lambda images: torch.eye(2)[labels[: len(images)]]
-"""
-    shop.write("shop.py", SHOP + repaired)
-    path = shop.path / "fgmf.toml"
-    text = path.read_text().replace("shop:model", "shop:repaired")
-    path.write_text(text.replace("arguments = { bias = 8.0 }", ""))
-    result = shop.run("--fgmf-replay=.fgmf/failures/large", "--fgmf-report=json:report.json")
+    near = FILE.replace("8.0", "10.0") + GATE.replace("0.5", "0.9") % ("near", 0.05)
+    shop.write("fgmf.toml", near)
+    shop.run().assert_outcomes(failed=1)
+    shop.write("fgmf.toml", near.replace("10.0", "8.0"))
+    result = shop.run("--fgmf-replay=.fgmf/failures/near", "--fgmf-report=json:report.json")
     result.assert_outcomes(passed=1)
-    assert shop.report()["verdicts"][0]["measured"] == 1.0
+    (verdict,) = shop.report()["verdicts"]
+    assert verdict["measured"] == 1.0
+    assert (verdict["evidence"]["still_broken"], verdict["evidence"]["broken_again"]) == (0, 0)
+
+
+def test_evidence_of_a_gate_file_below_the_root_is_about_its_model(shop: Project) -> None:
+    near = FILE.replace("8.0", "10.0") + GATE.replace("0.5", "0.9") % ("near", 0.05)
+    shop.write("below/fgmf.toml", near)
+    shop.write("below/shop_below.py", SHOP)
+    path = shop.path / "below" / "fgmf.toml"
+    path.write_text(path.read_text().replace("shop:", "shop_below:"))
+    shop.run("below/fgmf.toml::near").assert_outcomes(failed=1)
+    shop.run("--fgmf-replay=.fgmf/failures/near").assert_outcomes(failed=1)
+    root = shop.run("--fgmf-replay=.fgmf/failures/near", "--fgmf-gatefile=fgmf.toml")
+    root.assert_outcomes(passed=1)  # its model is a good one
 
 
 def test_tampered_evidence_is_an_error(shop: Project) -> None:

@@ -63,8 +63,8 @@ def test_a_picture_is_not_needed(evidence: Any, tmp_path: Path) -> None:
 
 def test_another_schema_is_stale(evidence: Any, tmp_path: Path) -> None:
     evidence.save(tmp_path)
-    evidence.seal(tmp_path / "robust", schema="fgmf-failure/2")
-    with pytest.raises(StaleEvidence, match="is no fgmf-failure/1: schema"):
+    evidence.seal(tmp_path / "robust", schema="fgmf-failure/3")
+    with pytest.raises(StaleEvidence, match="is no fgmf-failure/2: schema"):
         load_failures(tmp_path / "robust")
 
 

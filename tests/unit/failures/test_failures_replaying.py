@@ -82,7 +82,8 @@ def test_examples_that_still_break_the_model_fail(tmp_path: Path) -> None:
     assert model.training
     assert model.brightness.requires_grad
     assert render_headline(verdict) == (
-        "replay: 4/4 saved examples still break the model (Linf eps 0.1; n=4)"
+        "replay: 4/4 saved examples still break the model; the attack was not repeated (this kind "
+        "of gate recorded no attack) (Linf eps 0.1; n=4)"
     )
     assert verdict.reproduce == f"fgmf replay {tmp_path / 'robust'}"
 

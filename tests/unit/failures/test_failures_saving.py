@@ -42,7 +42,7 @@ def test_what_is_saved_is_read_back(evidence: Any, tmp_path: Path) -> None:
 def test_the_record_says_how_to_run_it_again(evidence: Any, tmp_path: Path) -> None:
     evidence.save(tmp_path)
     record = json.loads((tmp_path / "robust" / "repro.json").read_text())
-    assert record["schema"] == "fgmf-failure/1"
+    assert record["schema"] == "fgmf-failure/2"
     assert record["recipe"]["gate_seed"] == 2**62 + 1
     assert record["recipe"]["command"] == "fgmf check --gate robust"
     assert record["images"][1]["dataset_index"] == 7

@@ -88,7 +88,8 @@ def facts(result: RobustnessMeasurement) -> dict[str, Any]:
             for r in result.records
         ],
         "examples": [
-            (e.position, e.predicted, e.attack, e.run, e.image.tolist()) for e in result.examples
+            (e.position, e.predicted, e.attack, e.run, e.image.tolist(), _listed(e.start))
+            for e in result.examples
         ],
         "verified": result.verified,
     }
@@ -180,3 +181,7 @@ def test_other_images_in_another_process_are_refused() -> None:
     for result in together(2, work):
         assert isinstance(result, ProcessLost)
         assert "expected the same gate on the same images in every process" in str(result)
+
+
+def _listed(start: torch.Tensor | None) -> Any:
+    return None if start is None else start.tolist()

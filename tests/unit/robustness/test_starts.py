@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import LinearModel, classify, keys_of, make_images, rule
 
-from fgmf.robustness.starts import find_starts
+from fgmf.robustness.starts import accept_starts, find_starts
 
 IMAGES = make_images(12)
 
@@ -118,3 +118,12 @@ def test_double_precision_stays() -> None:
     images = greys(0.1).double()
     (start,) = starts_of(Brightness(), images, dtype="float64").values()
     assert start.dtype is torch.float64
+
+
+def test_offered_starts_are_taken_where_they_are_starts() -> None:
+    classifier = classify(LinearModel(4))
+    with classifier.guard():
+        labels = classifier.predict(IMAGES)
+        offered = {0: IMAGES[0], 1: IMAGES[int((labels != labels[1]).nonzero()[0])]}
+        assert list(accept_starts(classifier, offered, rule(labels))) == [1]
+        assert accept_starts(classifier, {}, rule(labels)) == {}

@@ -159,7 +159,7 @@ def default_gate(subject: Subject, model: Changed) -> tuple[torch.Tensor, float,
         if not blocked:
             raise SystemExit(f"the gate could not be measured: {verdict.reason}")
         waive += blocked
-        note = f"ERROR unless waived: {', '.join(waive)}"
+        note = f"preflight error, waived here: {', '.join(waive)}"
     examples = samples.images.clone()
     for example in kept[0].examples:
         examples[example.position] = example.image

@@ -63,7 +63,7 @@ def test_each_method_leaves_no_less_than_the_truth(
 def test_a_blocking_finding_is_waived_and_noted(weak: Any, subject: Any) -> None:
     model = weak.Changed(subject.network, weak.scaled(1e4)).eval()
     _, _, note = weak.default_gate(subject, model)
-    assert note == "ERROR unless waived: saturated-logits"
+    assert note == "preflight error, waived here: saturated-logits"
 
 
 @pytest.mark.parametrize("change", ["tanh(0.5 z)", "1000 z"])

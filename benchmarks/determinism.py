@@ -30,7 +30,7 @@ from benchmarks.digit_study import digit_images, reader_with, say, train_reader,
 from fgmf import Classifier
 from fgmf.attacks.catalogue import CATALOGUE
 from fgmf.gates import RobustnessGate, RunContext, robustness_check
-from fgmf.robustness import measure_robustness
+from fgmf.robustness import measure_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -150,10 +150,10 @@ def recorded() -> Iterator[list[RobustnessMeasurement]]:
         **options: Any,
     ) -> RobustnessMeasurement:
         whole = replace(plan, example_limit=len(images))
-        kept.append(measure_robustness(classifier, images, criterion, whole, **options))
+        kept.append(measure_shared(classifier, images, criterion, whole, **options))
         return kept[-1]
 
-    with patch.object(robustness_check, "measure_robustness", measure):
+    with patch.object(robustness_check, "measure_shared", measure):
         yield kept
 
 

@@ -172,6 +172,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "fgmf: gates of a gate file, and tests that use the fixture fgmf",
         "robustness: gates on robust accuracy",
+        "attack_selftest: gates on whether attacks work",
         "corruption: gates on accuracy under common corruptions",
         "gradient_masking: gates on gradient masking",
         "faithfulness: gates on the faithfulness of explanations",

@@ -1,7 +1,8 @@
 """The command line: the same gate file without pytest.
 
-`application` declares commands and options; `checking`, `preflighting`, `replaying` and
-`starting` carry them out; `exits` says what each exit code means; `progress` draws bars.
+`application` declares commands and options; `checking`, `preflighting`, `replaying`,
+`selftesting` and `starting` carry them out; `exits` says what each exit
+code means; `progress` draws bars.
 """
 
 from __future__ import annotations

@@ -218,6 +218,51 @@ def replay(
 
 
 @application.command()
+def selftest(  # noqa: PLR0913 - one parameter per option
+    gate_file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[GATEFILE]",
+            help="Gate file, or a directory with one, whose robustness gates' attacks are tested. "
+            "Without it the installation is tested.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(help="Test the attacks of this gate only. Can be repeated."),
+    ] = None,
+    profile: ProfileOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    batch_size: BatchSizeOption = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="json:PATH", help="Write a report of all verdicts.")
+    ] = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Test whether attacks find what is known to be there."""
+    with exits():
+        from fgmf.cli.checking import CheckRequest
+        from fgmf.cli.selftesting import run_selftest
+
+        request = CheckRequest(
+            command="selftest",
+            path=gate_file,
+            gates=tuple(gate or ()),
+            profile=profile,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            report=report,
+            save_failures=False,
+            traceback=traceback,
+        )
+        raise typer.Exit(run_selftest(request))
+
+
+@application.command()
 def schema(
     document: Annotated[Literal["gatefile", "report"], typer.Argument(help="Which one.")],
 ) -> None:

@@ -42,8 +42,9 @@ _TRACEBACK = "\nTraceback (most recent call last):"
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRequest:
-    """The command line of `fgmf check`; None leaves a value to the gate file."""
+    """The command line of `fgmf check` and its like; None leaves a value to the gate file."""
 
+    command: str = "check"
     path: Path | None = None
     gates: tuple[str, ...] = ()
     profile: str | None = None
@@ -77,7 +78,9 @@ def run_check(request: CheckRequest) -> ExitCode:
     from fgmf.processes import joined_processes
 
     with joined_processes() as processes, _quiet_unless_first(processes):
-        return _run_check(request, processes)
+        gate_file = open_gate_file(request.path, profile=request.profile)
+        gates = selected_gates(gate_file, request.gates)
+        return run_gates(gate_file, gates, request, processes=processes)
 
 
 @contextmanager
@@ -90,12 +93,30 @@ def _quiet_unless_first(processes: Processes | None) -> Iterator[None]:
         yield
 
 
-def _run_check(request: CheckRequest, processes: Processes | None) -> ExitCode:
+def run_gates(
+    gate_file: GateFile,
+    gates: Sequence[GateSpecification],
+    request: CheckRequest,
+    *,
+    processes: Processes | None = None,
+) -> ExitCode:
+    """Run some gates on the models and data of a gate file, and say what came out.
+
+    Args:
+        gate_file: Names models and data.
+        gates: Its gates, or others about its models.
+        request: The command line.
+        processes: Those that share the work; the first one writes the report.
+
+    Returns:
+        The worst of all verdicts; INTERRUPTED if the run was cut short.
+
+    Raises:
+        WrongUse: A report format that there is not.
+    """
     first = processes is None or processes.rank == 0
     report = None if request.report is None else _report_path(request.report)
     wishes = request.baselines.checked()
-    gate_file = open_gate_file(request.path, profile=request.profile)
-    gates = _selected(gate_file, request.gates)
     progress = ProgressLine()
     run = _gate_run(gate_file, request, progress, processes)
     say(_introduction(run, gates, request.path))
@@ -178,7 +199,7 @@ def _gate_run(
 
     def reproduce(gate: str) -> str:
         path = shlex.quote(_shown_path(gate_file.path))
-        command = f"fgmf check {path} --gate {shlex.quote(gate)} --seed {seed}"
+        command = f"fgmf {request.command} {path} --gate {shlex.quote(gate)} --seed {seed}"
         return f"{command} --profile {shlex.quote(gate_file.profile)}"
 
     settings = RunSettings(
@@ -194,7 +215,7 @@ def _gate_run(
     return GateRun(gate_file, settings)
 
 
-def _selected(gate_file: GateFile, names: Sequence[str]) -> tuple[GateSpecification, ...]:
+def selected_gates(gate_file: GateFile, names: Sequence[str]) -> tuple[GateSpecification, ...]:
     """Return the gates of the given names; a name without its suffix stands for all variants.
 
     Raises:

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from fgmf.gates.attack_selftest import AttackSelftestGate
 from fgmf.gates.corruption import CorruptionGate
 from fgmf.gates.robustness import AttackSpecification, RobustnessGate
 from fgmf.gates.specification import Gate, GateSpecification, Progress, RunContext
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "AttackSelftestGate",
     "AttackSpecification",
     "CorruptionGate",
     "Gate",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _OWN_KINDS: dict[str, type[GateSpecification]] = {
+    "attack-selftest": AttackSelftestGate,
     "corruption": CorruptionGate,
     "robustness": RobustnessGate,
 }

@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fgmf.attacks.catalogue import (
-    CATALOGUE,
-    DEFAULT_ATTACKS,
-    DEFAULT_PARAMETERS,
-    GRADIENT_FREE_ATTACKS,
-    TARGETED_ATTACKS,
-)
 from fgmf.attacks.criteria import Criterion
-from fgmf.attacks.plans import AttackPlan, plan_attacks
 from fgmf.datasets import Samples, collect_samples
-from fgmf.errors import InvalidInput
 from fgmf.gates.checking import GateCheck, settled
 from fgmf.gates.examples import save_examples
+from fgmf.gates.robustness_attacks import gate_plans
 from fgmf.gates.robustness_evidence import evidence_of, rerun_of
 from fgmf.gates.subject import MeasuredImages, choose_images
 from fgmf.preflight import inspect
@@ -69,7 +61,7 @@ class _Check(GateCheck):
         if gate.max_seconds is not None:
             deadline = time.monotonic() + gate.max_seconds
         threat = gate.threat_model(self.classifier.bounds)
-        plans = self._plans()
+        plans = gate_plans(gate, gradient_available=self.classifier.gradient_available)
         samples = collect_samples((images, labels))
         self.findings = inspect(
             self.classifier,
@@ -103,7 +95,7 @@ class _Check(GateCheck):
         return self._verdict(measurement, subject, threat)
 
     def _measured(self, subject: MeasuredImages, plan: RobustnessPlan) -> RobustnessMeasurement:
-        criterion = self._criterion(subject)
+        criterion = criterion_of(self.gate, self.classifier, subject)
         if not self.gate.sequential:
             return measure_shared(
                 self.classifier,
@@ -129,27 +121,6 @@ class _Check(GateCheck):
             processes=self.context.processes,
         )
 
-    def _plans(self) -> tuple[AttackPlan, ...]:
-        gate = self.gate
-        named = [(attack.name, attack.parameters, attack.restarts) for attack in gate.attacks]
-        if not named:
-            table = DEFAULT_ATTACKS if gate.criterion != "targeted" else TARGETED_ATTACKS
-            if not self.classifier.gradient_available:
-                table = GRADIENT_FREE_ATTACKS
-            named = [(n, dict(DEFAULT_PARAMETERS.get(n, {})), None) for n in table[gate.norm]]
-        if not named:
-            message = f"attacks that need no gradient for norm {gate.norm}, but there are none"
-            raise InvalidInput(f"expected {message}; gate the PyTorch model")
-        for name, _, _ in named:
-            entry = CATALOGUE[name]
-            if entry.needs_gradient and not self.classifier.gradient_available:
-                free = ", ".join(e.name for e in CATALOGUE.values() if not e.needs_gradient)
-                message = f"expected a model with gradients for {name}, got {self.classifier.name}"
-                raise InvalidInput(f"{message}; choose from {free}, or gate the PyTorch model")
-            if gate.criterion == "targeted" and not entry.targeted:
-                raise InvalidInput(f"expected attacks that can aim at a target, got {name}")
-        return plan_attacks(named, restarts=gate.restarts)
-
     def _subject(self, samples: Samples) -> MeasuredImages:
         target = self.gate.target
         return choose_images(
@@ -160,19 +131,6 @@ class _Check(GateCheck):
             dtype=self.classifier.dtype,
             without_class=target if isinstance(target, int) else None,
             random_order=self.gate.sequential,
-        )
-
-    def _criterion(self, subject: MeasuredImages) -> Criterion:
-        gate = self.gate
-        targets = None
-        if isinstance(gate.target, int):
-            targets = torch.full_like(subject.labels, gate.target)
-        elif gate.target == "least-likely":
-            logits = self.classifier.logits_in_batches(subject.images)
-            logits[torch.arange(len(logits)), subject.labels] = torch.inf
-            targets = logits.argmin(dim=1)
-        return Criterion(
-            kind=gate.criterion, labels=subject.labels, targets=targets, top_k=gate.top_k or 1
         )
 
     def _thresholds(self, subject: MeasuredImages) -> Thresholds:
@@ -227,6 +185,30 @@ class _Check(GateCheck):
             verified=measurement.verified,
             rerun=rerun_of(gate, measurement, self.classifier),
         )
+
+
+def criterion_of(
+    gate: RobustnessGate, classifier: Classifier, subject: MeasuredImages
+) -> Criterion:
+    """Return the rule by which a gate counts images as broken.
+
+    Args:
+        gate: Its specification.
+        classifier: Inside its guard.
+        subject: The images that are measured.
+
+    Cost: one forward pass per image where the least likely class is the target.
+    """
+    targets = None
+    if isinstance(gate.target, int):
+        targets = torch.full_like(subject.labels, gate.target)
+    elif gate.target == "least-likely":
+        logits = classifier.logits_in_batches(subject.images)
+        logits[torch.arange(len(logits)), subject.labels] = torch.inf
+        targets = logits.argmin(dim=1)
+    return Criterion(
+        kind=gate.criterion, labels=subject.labels, targets=targets, top_k=gate.top_k or 1
+    )
 
 
 def _failure(measurement: RobustnessMeasurement) -> str | None:

@@ -5,6 +5,7 @@ is imported.
 
     severity = as observed                      # stated for a gate that attacks by gradients
     if no attack needs a gradient:              gradient findings weigh one step less
+    if the kind is attack-selftest:             likewise: it sees whether attacks cope with them
     if the kind is gradient-masking:            masking findings weigh one step less: they are
                                                 what that gate looks for
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fgmf.types import Json, Severity
 
 GRADIENT_MASKING: Final = "gradient-masking"
+ATTACK_SELFTEST: Final = "attack-selftest"
 _ORDER: Final[Mapping[Severity, int]] = {"error": 0, "warning": 1, "note": 2}
 _LIGHTER: Final[Mapping[Severity, Severity]] = {
     "error": "warning",
@@ -242,7 +244,7 @@ def _finding(
 ) -> Finding:
     topic = FINDINGS[observation.name].topic
     severity, fix = observation.severity, observation.fix
-    if topic == "gradient" and not needs_gradient:
+    if topic == "gradient" and (not needs_gradient or kind == ATTACK_SELFTEST):
         severity = _LIGHTER[severity]
     if topic != "usage" and kind == GRADIENT_MASKING:
         severity = _LIGHTER[severity]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from contracts.selftest_cases import SELFTEST_CASES
 from specimen import Specimen, observe, surroundings
 from tiny_models import classify, keys_of, make_images, measure, rule
 
@@ -197,6 +198,7 @@ def _blocks(classifier: Classifier) -> object:
 
 
 CASES: dict[str, Callable[[Classifier], object]] = {
+    **SELFTEST_CASES,
     "fgmf.attacks.foolbox_bridge.FoolboxAttack.__init__": _attack,
     "fgmf.corruption_accuracy.measure.measure_corruptions": _corruptions,
     "fgmf.gates.corruption.CorruptionGate.check": lambda c: CORRUPTION.check(

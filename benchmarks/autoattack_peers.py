@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.counting import Counted, judged_broken, predicted
+from benchmarks.counting import JUDGE_DRAWS, Counted, judged_broken, predicted
 from benchmarks.fashion_models import EPSILON, PLANS, Shelf, held_out
 from benchmarks.pairing import machine_facts
 from fgmf.threat import ThreatModel
@@ -248,7 +248,8 @@ def chunk_account(network: str, package: str, start: int, stop: int) -> Account:
     attacks = PACKAGES[package][1](model, random=random)
     samples = held_out(start, stop)
     images, labels = samples.images, samples.labels
-    wrong = predicted(plain, images, random=random) != labels
+    draws = JUDGE_DRAWS if random else 0
+    wrong = predicted(plain, images, draws=draws) != labels
     left = ~wrong
     stages = []
     for name, attack in attacks.items():
@@ -258,7 +259,7 @@ def chunk_account(network: str, package: str, start: int, stop: int) -> Account:
         changed = attack(images[at], labels[at]).detach() if len(at) else images[at]
         seconds = time.process_time() - begun
         forward, backward = model.taken()
-        broken = at[judged_broken(plain, images[at], changed, labels[at], THREAT, random=random)]
+        broken = at[judged_broken(plain, images[at], changed, labels[at], THREAT, draws=draws)]
         left[broken] = False
         stages.append(
             Stage(

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from fgmf.threat import ThreatModel
 
 _SLACK = 1e-5
-_DRAWS = 100
+JUDGE_DRAWS = 100
+"""Over so many forward passes a random model's prediction is averaged in what is reported."""
 
 
 class Counted(nn.Module):
@@ -65,7 +66,7 @@ def judged_broken(
     labels: torch.Tensor,
     threat: ThreatModel,
     *,
-    random: bool = False,
+    draws: int = 0,
 ) -> torch.Tensor:
     """Judge images that an attack returned; the same for all attacks.
 
@@ -75,8 +76,8 @@ def judged_broken(
         changed: (n, c, h, w) what the attack made of them.
         labels: (n,).
         threat: Linf or L2 ball, and box.
-        random: A random model's prediction is that of its mean probabilities over 100 draws of
-            fixed seeds.
+        draws: A random model's prediction is that of its mean probabilities over this many draws
+            of fixed seeds; 0 for a model that is not random.
 
     Returns:
         (n,) True where the image lies in ball and box and the prediction is not the label.
@@ -86,18 +87,18 @@ def judged_broken(
     lower, upper = threat.bounds
     boxed = ((changed >= lower - _SLACK) & (changed <= upper + _SLACK)).flatten(1).all(1)
     allowed = (size <= threat.epsilon * (1 + _SLACK) + _SLACK * (threat.norm == "linf")) & boxed
-    return (predicted(model, changed, random=random) != labels) & allowed
+    return (predicted(model, changed, draws=draws) != labels) & allowed
 
 
-def predicted(model: nn.Module, images: torch.Tensor, *, random: bool = False) -> torch.Tensor:
-    """Return (n,) classes."""
+def predicted(model: nn.Module, images: torch.Tensor, *, draws: int = 0) -> torch.Tensor:
+    """Return (n,) classes; `draws` as in :func:`judged_broken`."""
     if not len(images):
         return torch.zeros(0, dtype=torch.int64)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        if not random:
+        if not draws:
             return model(images).argmax(dim=1)
         mean = torch.zeros(())
-        for draw in range(_DRAWS):
+        for draw in range(draws):
             torch.manual_seed(1000 + draw)
             mean = mean + model(images).double().softmax(dim=1)
         classes: torch.Tensor = mean.argmax(dim=1)

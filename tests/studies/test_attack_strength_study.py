@@ -84,7 +84,7 @@ def test_a_random_model_is_judged_by_its_mean_and_leaves_the_generator_alone(stu
     expected = torch.rand(1)
     torch.manual_seed(1)
     noisy = models.NoisyInput(_FirstPixel(), deviation=0.3)
-    classes = counting.predicted(noisy, _images(0.4, 0.6), random=True)
+    classes = counting.predicted(noisy, _images(0.4, 0.6), draws=100)
     assert classes.tolist() == [0, 1]
     assert torch.equal(torch.rand(1), expected)
 
@@ -133,8 +133,18 @@ def test_the_best_is_the_union_on_the_same_images(study: Load) -> None:
 def test_a_miss_is_a_miss(
     study: Load, best: float, reference: float | None, hits: tuple[bool, bool]
 ) -> None:
-    row = study("suite_strength").judge("standard", _account(study), best, reference)
+    row = study("suite_strength").judge(
+        "standard", _account(study), best, reference, independent_images=10
+    )
     assert (row.hit_points, row.hit_passes) == hits
+
+
+def test_without_an_independent_package_on_all_images_nothing_is_a_hit(study: Load) -> None:
+    row = study("suite_strength").judge(
+        "standard", _account(study), 0.7, 1000.0, independent_images=9
+    )
+    assert row.hit_points is None
+    assert "UNKNOWN" in row.describe()
 
 
 def test_autoattacks_passes_grow_with_the_images_that_stay(study: Load) -> None:

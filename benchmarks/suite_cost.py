@@ -1,15 +1,19 @@
-"""CPU time of `standard` beside Foolbox's PGD-40 with 5 restarts, and memory with 10 x the images.
+"""CPU time of `quick` and `standard` beside Foolbox's PGD-40 x 5, and memory with 10 x the images.
 
 Both attack the same images of the same network; each round runs both, and PGD twice (A/A). Two
 ways to restart are compared: Foolbox's ``repeat``, which attacks every image five times, and a
 loop that gives each restart only the images that are left, which is what a careful user writes.
+
+Memory is the highest resident size of a fresh process while the attack runs: the mark is set back
+after data and network are loaded (Linux alone can do that).
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -32,11 +36,11 @@ RESTARTS = 5
 BARS = {"undefended": 0.15, "trades": 0.6}
 
 
-def standard_on(network: str, images: int) -> int:
-    """Run `standard`; return how many images it leaves."""
+def own_on(name: str, network: str, images: int) -> int:
+    """Run a composition of `suite_strength`; return how many images it leaves."""
     model, samples = Shelf.usual().load(network), held_out(0, images)
     left = torch.arange(images)
-    for attack in COMPOSITIONS["standard"].attacks.values():
+    for attack in COMPOSITIONS[name].attacks.values():
         task = AttackTask(
             images=samples.images[left],
             criterion=Criterion(kind="misclassification", labels=samples.labels[left]),
@@ -84,7 +88,8 @@ def compared(network: str, images: int, rounds: int) -> dict[str, object]:
     repeated = lambda: foolbox_on(network, images, careful=False)  # noqa: E731
     times = run_rounds(
         {
-            "standard": timed("standard", lambda: standard_on(network, images)),
+            "quick": timed("quick", lambda: own_on("quick", network, images)),
+            "standard": timed("standard", lambda: own_on("standard", network, images)),
             "foolbox": timed("foolbox", repeated),
             "foolbox again (A/A)": timed("foolbox again (A/A)", repeated),
             "foolbox, survivors only": timed(
@@ -93,20 +98,25 @@ def compared(network: str, images: int, rounds: int) -> dict[str, object]:
         },
         rounds=rounds,
     )
-    names = ("standard", "foolbox again (A/A)", "foolbox, survivors only")
+    names = ("quick", "standard", "foolbox again (A/A)", "foolbox, survivors only")
     ratios = [paired_ratio(name, times, floor="foolbox") for name in names]
-    hit = ratios[0].median <= BARS[network] and left["standard"] <= left["foolbox"]
+    asked = BARS[network]
+    hits = {}
     for ratio in ratios:
         print(f"{network:<11} {ratio.describe()}", flush=True)
-    print(f"{network:<11} left of {images}: {left}; asked at most {BARS[network]}", flush=True)
-    print(f"{network:<11} {'HIT' if hit else 'MISSED'}", flush=True)
+        if ratio.name in COMPOSITIONS:
+            hits[ratio.name] = ratio.median <= asked and left[ratio.name] <= left["foolbox"]
+    print(f"{network:<11} left of {images}: {left}", flush=True)
+    for name, hit in hits.items():
+        verdict = "HIT" if hit else "MISSED"
+        print(f"{network:<11} {name}, at most {asked} and no more left: {verdict}", flush=True)
     return {
         "network": network,
         "images": images,
         "left": left,
         "ratios": [dict(vars(ratio)) for ratio in ratios],
-        "asked": BARS[network],
-        "hit": hit,
+        "asked": asked,
+        "hits": hits,
         "seconds": times,
     }
 
@@ -128,8 +138,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.peak:
-        standard_on(options.peak[0], int(options.peak[1]))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        network, images = options.peak[0], int(options.peak[1])
+        own_on("standard", network, 50)
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        own_on("standard", network, images)
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        print(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
         return
     results = [compared(network, options.images, options.rounds) for network in BARS]
     few, many = (peak_memory("undefended", images) for images in (500, 5000))

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.autoattack_peers import THREAT
+from benchmarks.compositions import COMPOSITIONS
 from benchmarks.fashion_models import Shelf, held_out
 from benchmarks.pairing import machine_facts, paired_ratio, run_rounds
-from benchmarks.suite_strength import COMPOSITIONS
 from fgmf.attacks.criteria import Criterion
 from fgmf.attacks.own import AttackTask
 
@@ -37,7 +37,7 @@ BARS = {"undefended": 0.15, "trades": 0.6}
 
 
 def own_on(name: str, network: str, images: int) -> int:
-    """Run a composition of `suite_strength`; return how many images it leaves."""
+    """Run a composition; return how many images it leaves."""
     model, samples = Shelf.usual().load(network), held_out(0, images)
     left = torch.arange(images)
     for attack in COMPOSITIONS[name].attacks.values():

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,53 +34,20 @@ from benchmarks.autoattack_peers import (
     installed,
 )
 from benchmarks.autoattack_peers import joined as joined_accounts
+from benchmarks.compositions import COMPOSITIONS
 from benchmarks.counting import JUDGE_DRAWS, judged_broken, predicted
 from benchmarks.fashion_models import PLANS, Shelf, held_out
 from benchmarks.pairing import machine_facts
 from fgmf.attacks import own
 from fgmf.attacks.criteria import Criterion
-from fgmf.attacks.own import (
-    Apgd,
-    AttackTask,
-    ExpectedLogits,
-    MinimumMargin,
-    MinimumNorm,
-    Square,
-)
+from fgmf.attacks.own import AttackTask, ExpectedLogits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from fgmf.attacks.own import AttackOutcome, MinimumNormOutcome
     from fgmf.attacks.own.task import LogitsFunction
 
 ROBUST = 0.2
 _CHECK_DRAWS = 20
 """Forward passes of the last check of an image of a random network; of others 1."""
-
-
-class OwnAttack(Protocol):
-    """Any of `fgmf.attacks.own`."""
-
-    def run(
-        self, logits: LogitsFunction, task: AttackTask, *, batch_size: int = 128
-    ) -> AttackOutcome | MinimumNormOutcome:
-        """Attack."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Composition:
-    """Attacks in order, each on the images that the ones before left.
-
-    Attributes:
-        attacks: By name.
-        random_attacks: The same for random networks; None: `attacks`.
-        draws: Of expectation over transformation, for random networks.
-    """
-
-    attacks: Mapping[str, OwnAttack]
-    random_attacks: Mapping[str, OwnAttack] | None = None
-    draws: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,46 +65,6 @@ class Bar:
     passes: float
 
 
-COMPOSITIONS: dict[str, Composition] = {
-    "quick": Composition(
-        attacks={
-            "apgd-ce": Apgd(loss="ce", steps=5, random_start=False),
-            "minimum-margin": MinimumMargin(targets=2, steps=12, random_start=False),
-        },
-        random_attacks={
-            "apgd-ce": Apgd(loss="ce", steps=3, random_start=False),
-            "minimum-margin": MinimumMargin(targets=2, steps=5, random_start=False),
-        },
-        draws=2,
-    ),
-    "standard": Composition(
-        attacks={
-            "apgd-ce": Apgd(loss="ce", steps=5, random_start=False),
-            "minimum-margin": MinimumMargin(targets=5, steps=12, random_start=False),
-            "apgd-t": Apgd(loss="dlr", targets=2, steps=50),
-        },
-        random_attacks={
-            "apgd-ce": Apgd(loss="ce", steps=5, random_start=False),
-            "minimum-margin": MinimumMargin(targets=2, steps=12, random_start=False),
-            "apgd-t": Apgd(loss="dlr", targets=1, steps=40),
-        },
-        draws=2,
-    ),
-    "full": Composition(
-        attacks={
-            "apgd-ce": Apgd(loss="ce", steps=100),
-            "apgd-t": Apgd(loss="dlr", steps=100, targets=9),
-            "minimum-norm": MinimumNorm(steps=100, targets=9),
-            "square": Square(queries=5000),
-        },
-        random_attacks={
-            "apgd-ce": Apgd(loss="ce", steps=100),
-            "apgd-dlr": Apgd(loss="dlr", steps=100),
-        },
-        draws=20,
-    ),
-}
-
 BARS = {
     "quick": Bar(points=2.0, share=0.01, passes=8.0),
     "standard": Bar(points=0.5, share=0.05, passes=40.0),
@@ -146,20 +73,19 @@ BARS = {
 
 def own_account(name: str, network: str, start: int, stop: int, *, seed: int = 0) -> Account:
     """Run a composition on images `start` up to `stop`."""
-    composition, random = COMPOSITIONS[name], PLANS[network].random
+    random = PLANS[network].random
+    attacks, draws = COMPOSITIONS[name].on(random=random)
     plain = Shelf.usual().load(network)
     samples = held_out(start, stop)
     images, labels = samples.images, samples.labels
     logits: LogitsFunction = plain
-    attacks = composition.attacks
     if random:
         torch.manual_seed(seed)
-        logits = ExpectedLogits(plain, draws=composition.draws, average="probabilities")
-        attacks = composition.random_attacks or attacks
+        logits = ExpectedLogits(plain, draws=draws, average="probabilities")
     check, final = (_CHECK_DRAWS, JUDGE_DRAWS) if random else (0, 0)
     wrong = predicted(plain, images, draws=final) != labels
     broken = wrong.clone()
-    stages = [_clean_stage(images, draws=composition.draws if random else 1)]
+    stages = [_clean_stage(images, draws=draws)]
     with torch.no_grad():
         known = torch.cat([logits(part) for part in images.split(250)])
     for attack_name, attack in attacks.items():
@@ -239,9 +165,8 @@ def measured(name: str, network: str, images: int) -> Account:
 
 
 def _kept(name: str, network: str, start: int) -> Path:
-    composition, random = COMPOSITIONS[name], PLANS[network].random
-    used = (composition.random_attacks or composition.attacks) if random else composition.attacks
-    words = f"{used} {composition.draws if random else 1} {THREAT.norm} {THREAT.epsilon:g}"
+    attacks, draws = COMPOSITIONS[name].on(random=PLANS[network].random)
+    words = f"{attacks} {draws} {THREAT.norm} {THREAT.epsilon:g}"
     sources = sorted(Path(own.__file__).parent.glob("*.py"))
     code = b"".join(path.read_bytes() for path in sources)
     digest = hashlib.sha256(words.encode() + code).hexdigest()[:10]

@@ -48,7 +48,7 @@ COMPOSITIONS: dict[str, Composition] = {
     "quick": Composition(
         attacks={
             "apgd-ce": Apgd(loss="ce", steps=5, random_start=False),
-            "minimum-margin": MinimumMargin(targets=2, steps=12, random_start=False),
+            "minimum-margin": MinimumMargin(targets=1, steps=25, random_start=False),
         },
         random_attacks={
             "apgd-ce": Apgd(loss="ce", steps=3, random_start=False),
@@ -59,8 +59,8 @@ COMPOSITIONS: dict[str, Composition] = {
     "standard": Composition(
         attacks={
             "apgd-ce": Apgd(loss="ce", steps=5, random_start=False),
-            "minimum-margin": MinimumMargin(targets=5, steps=12, random_start=False),
-            "apgd-t": Apgd(loss="dlr", targets=2, steps=50),
+            "minimum-margin": MinimumMargin(targets=3, steps=25, random_start=False),
+            "apgd-t": Apgd(loss="dlr", targets=2, steps=60),
         },
         random_attacks={
             "apgd-ce": Apgd(loss="ce", steps=5, random_start=False),

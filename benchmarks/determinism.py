@@ -131,7 +131,7 @@ def questions(seeds: int) -> list[Question]:
 
 def drawing_attacks(norm: str, *, compiled: bool) -> tuple[dict[str, Any], ...]:
     """Every attack of the catalogue that draws; those that look hardest last."""
-    names = [e.name for e in CATALOGUE.values() if e.random and norm in e.foolbox_classes]
+    names = [e.name for e in CATALOGUE.values() if e.random and norm in e.norms]
     names = [name for name in names if compiled or name != COMPILED]
     names.sort(key=lambda name: CATALOGUE[name].needs_gradient)
     return tuple({"name": name, **FEWER.get(name, {})} for name in names)

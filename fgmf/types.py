@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Norm: TypeAlias = Literal["linf", "l2", "l1"]
 Severity: TypeAlias = Literal["error", "warning", "note"]
 Population: TypeAlias = Literal["distribution", "dataset"]
+CriterionKind: TypeAlias = Literal["misclassification", "targeted", "top-k"]
 Bounds: TypeAlias = tuple[float, float]
 
 # What a JSON document can hold: evidence in a verdict is always of this type.

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from fgmf.errors import InvalidInput
 
 if TYPE_CHECKING:
     import torch
 
-    from fgmf.types import ImageFlags, Labels, Logits
+    from fgmf.types import CriterionKind, ImageFlags, Labels, Logits
 
 _FAR_BELOW = 1e3
 """Logits below the lowest one: no softmax notices such a class."""
-
-CriterionKind = Literal["misclassification", "targeted", "top-k"]
 
 
 @dataclass(frozen=True, kw_only=True)

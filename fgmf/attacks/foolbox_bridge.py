@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,9 +20,10 @@ from eagerpy.astensor import astensor_
 
 from fgmf.attacks.foolbox_draws import Eager, ImageStreams, seeded_tensor_class
 from fgmf.attacks.foolbox_watch import FiniteWatch
+from fgmf.attacks.interface import AttackBatch, AttackResult, reason_of
 from fgmf.attacks.projection import project
 from fgmf.classifier.memory import is_out_of_memory
-from fgmf.errors import BudgetSpent, FgmfError, MissingDependency
+from fgmf.errors import BudgetSpent, MissingDependency
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,45 +44,6 @@ with warnings.catch_warnings():
     from foolbox.criteria import Misclassification, TargetedMisclassification
     from foolbox.models.base import Model
     from foolbox.types import Bounds as FoolboxBounds
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttackBatch:
-    """The images that one call of an attack works on.
-
-    Attributes:
-        images: (n, ...) float, inside the bounds.
-        criterion: For these n images.
-        keys: One stable key per image.
-        starts: (n, ...) misclassified images to walk from, for attacks that need them.
-    """
-
-    images: Images
-    criterion: Criterion
-    keys: tuple[str, ...]
-    starts: Images | None = None
-
-    def part(self, rows: slice) -> AttackBatch:
-        """Some of the images."""
-        return AttackBatch(
-            images=self.images[rows],
-            criterion=self.criterion.of(rows),
-            keys=self.keys[rows],
-            starts=None if self.starts is None else self.starts[rows],
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttackResult:
-    """What an attack made of a batch.
-
-    Attributes:
-        adversarial: (n, ...) on the CPU, inside ball and box; the clean image where it failed.
-        failures: Reason by position, for images on which the attack could not be carried out.
-    """
-
-    adversarial: Images
-    failures: dict[int, str] = field(default_factory=dict)
 
 
 class FoolboxAttack:
@@ -349,11 +310,3 @@ def _build(plan: AttackPlan, threat: ThreatModel) -> Any:  # noqa: ANN401 - a Fo
         except ImportError as error:
             message = f'expected numba for {plan.name}; pip install "pytest-fgmf[numba]"'
             raise MissingDependency(message) from error
-
-
-def reason_of(error: Exception) -> str:
-    """Say in one line what was raised."""
-    name, text = type(error).__name__, str(error).strip().splitlines()
-    if not text:
-        return name
-    return text[0] if isinstance(error, FgmfError) else f"{name}: {text[0]}"

@@ -56,13 +56,14 @@ def batched(
                     "use a smaller model or input, or a device with more memory"
                 ) from error
             size = width // 2
-            _release()
+            release_memory()
             continue
         yield part, result
         start = part.stop
 
 
-def _release() -> None:
+def release_memory() -> None:
+    """Give back what is no longer used, after memory ran out."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fgmf.cli.exits import ExitCode, say
 from fgmf.cli.opening import open_gate_file
+from fgmf.errors import InvalidInput
 from fgmf.reporting import render_findings
 
 if TYPE_CHECKING:
@@ -84,12 +85,16 @@ def _findings(run: GateRun, gates: Sequence[GateSpecification]) -> list[Finding]
 
 def _needs_gradient(gate: GateSpecification, classifier: Classifier) -> bool:
     """Say whether any attack of the gate uses gradients."""
-    from fgmf.attacks.catalogue import CATALOGUE
+    from fgmf.gates.robustness import RobustnessGate
+    from fgmf.gates.robustness_attacks import gate_plans
 
-    names = [attack.name for attack in getattr(gate, "attacks", ())]
-    if not names:
+    if not isinstance(gate, RobustnessGate):
         return classifier.gradient_available
-    return any(CATALOGUE[name].needs_gradient for name in names)
+    try:
+        plans = gate_plans(gate, gradient_available=classifier.gradient_available)
+    except InvalidInput:  # the gate says so itself, when it is run
+        return True
+    return any(plan.entry.needs_gradient for plan in plans)
 
 
 def _summary(findings: Sequence[Finding]) -> str:

@@ -66,14 +66,15 @@ def gate_file_text(*, model: str, data: str, sight: Sight | None) -> str:
         sight: What was seen of them; None writes usual values.
     """
     parts = [_head(sight), _model_table(model, sight), _data_table(data), _gate_table(sight)]
-    return "\n\n".join([*parts, _PROFILES]) + "\n"
+    return "\n\n".join([*parts, _PROFILES])
 
 
 _PROFILES = """\
 # More at night: `pytest --fgmf-profile nightly` or `fgmf check --profile nightly`.
 # [profiles.nightly]
 # images = "all"
-# restarts = 5"""
+# suite = "thorough"
+"""
 
 
 def _head(sight: Sight | None) -> str:
@@ -130,6 +131,8 @@ def _gate_table(sight: Sight | None) -> str:
         seen = f"seen: {sight.clean_accuracy:.3f} of {sight.measured} images"
         classes = f"{sight.class_count} classes"
         lines.append(f"min_clean_accuracy = {_clean_threshold(sight):g}  # {seen}, {classes}")
+    if sight is None or sight.gradient_available:
+        lines.append('# suite = "standard"  # of attacks; "quick" for less, "thorough" for more')
     lines.append("# images = 500  # a stratified sample; more images, a narrower interval")
     lines.append("# required = true  # the run fails if this gate does not run")
     return "\n".join(lines)

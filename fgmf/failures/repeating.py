@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from fgmf.attacks.catalogue import CATALOGUE
+from fgmf.attacks.catalogue import find_entry
 from fgmf.attacks.plans import AttackPlan
 from fgmf.canonical import tensor_digest
-from fgmf.errors import StaleEvidence
+from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.failures import layout
 from fgmf.failures.examples import criterion_of, translated_errors
 
@@ -185,8 +185,11 @@ def _attack(saved: SavedFailures, entry: dict[str, Any]) -> AttackPlan:
         plan = TypeAdapter(AttackPlan).validate_json(json.dumps(entry), strict=True)
     except ValidationError as error:
         raise _unusable(saved, str(error.errors(include_url=False)[0]["msg"])) from None
-    known = CATALOGUE.get(plan.name)
-    if known is None or saved.threat.norm not in known.foolbox_classes:
+    try:
+        known = find_entry(plan.name)
+    except InvalidInput as error:  # of a package that is installed otherwise now
+        raise _unusable(saved, str(error)) from None
+    if known is None or saved.threat.norm not in known.norms:
         raise _unusable(saved, f"the attack {plan.name!r} for norm {saved.threat.norm}")
     named = known.parameters
     accepted = named.keys() == plan.parameters.keys() and all(

@@ -21,7 +21,7 @@ from fgmf.errors import InvalidGateFile, Problem
 from fgmf.gatefile.contents import GateFile
 from fgmf.gatefile.expansion import Variant, empty_lists, expand
 from fgmf.gatefile.names import duplicated_names, model_problems, name_problems
-from fgmf.gatefile.profiles import KNOWN_PROFILES
+from fgmf.gatefile.profiles import KNOWN_PROFILES, without_rivals
 from fgmf.gatefile.reading import Document, read_document
 from fgmf.gatefile.tables import (
     DataTable,
@@ -227,7 +227,8 @@ def _entry_gates(
             if not _runs_in(entry, name):
                 continue
             usable = {key: value for key, value in overrides.items() if key in fields}
-            overridden = Variant(values={**variant.values, **usable}, positions=variant.positions)
+            kept = without_rivals(variant.values, usable)
+            overridden = Variant(values={**kept, **usable}, positions=variant.positions)
             gate = _constructed(reader, place, kind, overridden, profile=(name, usable))
             base = gate if name == reader.profile else base
         if base is not None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_PROFILE: Final = "default"
 CI_PROFILE: Final = "ci"
@@ -11,6 +14,21 @@ KNOWN_PROFILES: Final = (DEFAULT_PROFILE, CI_PROFILE, "pr", "nightly", "release"
 """Profiles that need no table of their own in the gate file."""
 
 _UNSET = frozenset({"", "0", "false", "no", "off"})
+
+
+_RIVALS: Final = (("suite", "attacks"),)
+"""Keys that exclude each other: a profile that sets one replaces the other, too."""
+
+
+def without_rivals(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a gate's values without those that a profile's overrides exclude."""
+    rivals = {
+        rival
+        for pair in _RIVALS
+        for key, rival in (pair, pair[::-1])
+        if key in overrides and rival not in overrides
+    }
+    return {key: value for key, value in values.items() if key not in rivals}
 
 
 def active_profile(given: str | None) -> str:

@@ -13,7 +13,7 @@ from fgmf.corruptions.catalogue import CorruptionName, Severity
 from fgmf.errors import Problem
 from fgmf.gatefile.contents import DataEntry, ModelEntry
 from fgmf.gates.problems import Misfit, misfits
-from fgmf.gates.robustness import AttackSpecification, Count
+from fgmf.gates.robustness import AttackSpecification, Count, SuiteName
 from fgmf.gates.specification import Confidence
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -195,6 +195,13 @@ class ProfileTable(Table):
     attacks: tuple[AttackSpecification, ...] | None = None
     corruptions: Annotated[tuple[CorruptionName, ...], Field(min_length=1)] | None = None
     severities: Annotated[tuple[Severity, ...], Field(min_length=1)] | None = None
+    suite: SuiteName | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> ProfileTable:
+        if self.attacks and self.suite is not None:
+            raise misfits("profile", [Misfit("suite", "either a suite or attacks", "both")])
+        return self
 
 
 def _tuple(value: Numbers) -> tuple[float, ...]:

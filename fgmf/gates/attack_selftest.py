@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fgmf.errors import InvalidGateFile
 from fgmf.gates.problems import Misfit, misfits
-from fgmf.gates.robustness import AttackSpecification, RobustnessGate
+from fgmf.gates.robustness import AttackSpecification, RobustnessGate, SuiteName
 from fgmf.gates.specification import Confidence, GateSpecification, RunContext, Share
 from fgmf.threat import ThreatModel, parse_epsilon
 from fgmf.types import Bounds, Norm
@@ -46,7 +46,9 @@ class AttackSelftestGate(GateSpecification):
     epsilon: float | str
     """Budget in the units of the classifier's bounds; a number or text like "8/255"."""
     attacks: tuple[AttackSpecification, ...] = ()
-    """Attacks in order; none means what a robustness gate would run."""
+    """Attacks in order; none means those of the suite."""
+    suite: SuiteName | None = None
+    """Suite of attacks; without one and without attacks, what a robustness gate would run."""
     restarts: Count = 1
     """Independent random starts of each attack that draws."""
     images: Count | Literal["all"] = 200

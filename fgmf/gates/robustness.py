@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from fgmf.attacks.catalogue import CATALOGUE
+from fgmf.attacks.catalogue import attack_names
+from fgmf.attacks.suites import suite_names
 from fgmf.gates.problems import Misfit, misfits, one_of_the_keys
+from fgmf.gates.robustness_attacks import attack_entry, attack_misfits
 from fgmf.gates.specification import Confidence, GateSpecification, RunContext, Share
 from fgmf.threat import ThreatModel, parse_epsilon
 from fgmf.types import Bounds, Norm, Population
@@ -29,6 +31,14 @@ if TYPE_CHECKING:
     from fgmf.verdict import Verdict
 
 Count = Annotated[int, Field(ge=1)]
+
+
+def _offer_suites(schema: dict[str, Any]) -> None:
+    """Offer the names of suites to editors."""
+    schema["enum"] = list(suite_names())
+
+
+SuiteName = Annotated[str, Field(json_schema_extra=_offer_suites)]
 
 
 class AttackSpecification(BaseModel):
@@ -51,16 +61,15 @@ class AttackSpecification(BaseModel):
     ) -> dict[str, Any]:
         """Accept the name alone, and offer the names to editors."""
         table = handler.resolve_ref_schema(handler(schema))
-        names = {"enum": sorted(CATALOGUE)}
+        names = {"enum": list(attack_names())}
         table["properties"]["name"] |= names
         return {"anyOf": [{"type": "string", **names}, table]}
 
     @model_validator(mode="after")
     def _known(self) -> AttackSpecification:
-        entry = CATALOGUE.get(self.name)
-        if entry is None:
-            allowed = f"the name of an attack, one of {', '.join(sorted(CATALOGUE))}"
-            raise misfits("attack", [Misfit("name", allowed, self.name)])
+        entry = attack_entry(self.name)
+        if isinstance(entry, Misfit):
+            raise misfits("attack", [entry])
         problems: list[Misfit] = []
         for key, value in self.parameters.items():
             parameter = entry.parameters.get(key)
@@ -74,7 +83,7 @@ class AttackSpecification(BaseModel):
         return self
 
     @property
-    def parameters(self) -> dict[str, bool | int | float]:
+    def parameters(self) -> dict[str, bool | int | float | str]:
         """The parameters that the user set, by name."""
         return dict(self.model_extra or {})
 
@@ -94,7 +103,9 @@ class RobustnessGate(GateSpecification):
     min_clean_accuracy: Share | None = None
     min_worst_class_robust_accuracy: Share | None = None
     attacks: tuple[AttackSpecification, ...] = ()
-    """Attacks in order; none means the default for the norm."""
+    """Attacks in order; none means those of the suite."""
+    suite: SuiteName | None = None
+    """Suite of attacks; without one and without attacks, the default suite."""
     restarts: Count = 1
     """Independent random starts of each attack that draws."""
     images: Count | Literal["all"] = 500
@@ -120,14 +131,7 @@ class RobustnessGate(GateSpecification):
 
     @model_validator(mode="after")
     def _consistent(self) -> RobustnessGate:
-        problems: list[Misfit] = []
-        for attack in self.attacks:
-            norms = CATALOGUE[attack.name].foolbox_classes
-            if self.norm not in norms:
-                allowed = (
-                    f"attacks for norm {self.norm!r} ({attack.name} is for {', '.join(norms)})"
-                )
-                problems.append(Misfit("attacks", allowed, attack.name))
+        problems = list(attack_misfits(self))
         if (self.criterion == "targeted") != (self.target is not None):
             allowed = "a class together with criterion = 'targeted', and only then"
             problems.append(Misfit("target", allowed, self.target))

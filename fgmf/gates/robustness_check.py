@@ -27,6 +27,7 @@ from fgmf.robustness import (
 from fgmf.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
+    from fgmf.attacks.plans import AttackPlan
     from fgmf.classifier import Classifier
     from fgmf.gates.robustness import RobustnessGate
     from fgmf.gates.specification import RunContext
@@ -78,7 +79,7 @@ class _Check(GateCheck):
         subject = self._subject(samples)
         plan = RobustnessPlan(
             threat=threat,
-            attacks=plans,
+            attacks=self._plans_seen(),
             seed=self.seed,
             deadline=deadline,
             expect_steady="nondeterministic-output" not in gate.waive,
@@ -119,6 +120,14 @@ class _Check(GateCheck):
             keys=subject.keys,
             enough=is_decided,
             processes=self.context.processes,
+        )
+
+    def _plans_seen(self) -> tuple[AttackPlan, ...]:
+        """The attacks, by what the preflight saw: a suite averages over draws of random models."""
+        return gate_plans(
+            self.gate,
+            gradient_available=self.classifier.gradient_available,
+            random_output=any(f.name == "nondeterministic-output" for f in self.findings),
         )
 
     def _subject(self, samples: Samples) -> MeasuredImages:

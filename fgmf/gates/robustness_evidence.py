@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from fgmf.canonical import tensor_digest
@@ -17,6 +18,7 @@ from fgmf.gates.identity import (
     configuration_of,
     image_evidence,
 )
+from fgmf.gates.robustness_attacks import suite_of
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from fgmf.gates.robustness import RobustnessGate
     from fgmf.gates.subject import MeasuredImages
     from fgmf.robustness import RobustnessMeasurement
+    from fgmf.robustness.plan import AttackRecord
     from fgmf.threat import ThreatModel
     from fgmf.types import Json
 
@@ -45,6 +48,7 @@ def evidence_of(
         return [measured.indices[at] for at in flags.nonzero().flatten().tolist()]
 
     unverified = {at for record in measurement.records for at in record.unverified}
+    suite = suite_of(gate, gradient_available=classifier.gradient_available)
     still = [at for at in sorted(unverified) if not bool(measurement.broken[at])]
     return {
         "threat": threat.describe(),
@@ -54,7 +58,8 @@ def evidence_of(
         "criterion": gate.criterion,
         "target": gate.target,
         "top_k": gate.top_k,
-        "attacks": _attack_rows(measurement),
+        "suite": None if suite is None else suite.name,
+        "attacks": _attack_rows(measurement, measured),
         "clean_accuracy": _share(measurement.clean_correct),
         "robust_accuracy": _share(measurement.robust) if measurement.certain else None,
         "per_class": _per_class(measurement),
@@ -114,7 +119,9 @@ def _configuration(
         "attacks": attacks,
         "restarts": gate.restarts,
     }
-    return configuration_of(gate, resolved)
+    configuration = configuration_of(gate, resolved)
+    configuration.pop("suite", None)  # its attacks are what counts
+    return configuration
 
 
 def rerun_of(
@@ -132,7 +139,8 @@ def rerun_of(
     )
 
 
-def _attack_rows(measurement: RobustnessMeasurement) -> list[Json]:
+def _attack_rows(measurement: RobustnessMeasurement, measured: MeasuredImages) -> list[Json]:
+    """One row per attack; where it looked for the nearest example, its distance by image."""
     return [
         {
             "name": record.plan.label,
@@ -144,9 +152,17 @@ def _attack_rows(measurement: RobustnessMeasurement) -> list[Json]:
             "unverified": len(record.unverified),
             "no_start": len(record.no_start),
             "failed": len(record.failures),
+            **_radii(record, measured),
         }
         for record in measurement.records
     ]
+
+
+def _radii(record: AttackRecord, measured: MeasuredImages) -> dict[str, Json]:
+    if not record.radii:
+        return {}
+    found = {at: radius for at, radius in sorted(record.radii.items()) if math.isfinite(radius)}
+    return {"radii": {str(measured.indices[at]): radius for at, radius in found.items()}}
 
 
 def _per_class(measurement: RobustnessMeasurement) -> dict[str, Json]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from fgmf.errors import InvalidGateFile
+from fgmf.errors import InvalidGateFile, InvalidInput
 from fgmf.gates.problems import problems_of
+from fgmf.preflight.policy import check_waived
 from fgmf.seeding import DEFAULT_RUN_SEED
 
 if TYPE_CHECKING:
@@ -86,6 +87,14 @@ class GateSpecification(BaseModel):
     save_failures: bool = True
     """Whether broken images are written to disk; switch off for confidential images."""
 
+    @field_validator("waive")
+    @classmethod
+    def _findings(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return check_waived(value)
+        except InvalidInput as error:
+            raise ValueError(_without_expected(str(error))) from None
+
     @model_validator(mode="before")
     @classmethod
     def _lists_as_tuples(cls, values: Any) -> Any:  # noqa: ANN401 - unvalidated input
@@ -108,6 +117,11 @@ class GateSpecification(BaseModel):
                 raise InvalidGateFile(
                     type(self).__name__, problems_of(error, model=type(self))
                 ) from None
+
+
+def _without_expected(message: str) -> str:
+    """Words for the problem of a field, which says "expected" itself."""
+    return message.removeprefix("expected ")
 
 
 class Gate(Protocol):

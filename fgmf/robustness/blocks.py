@@ -136,4 +136,5 @@ def _joined_record(first: AttackRecord, second: AttackRecord, offset: int) -> At
         unverified=first.unverified | {at + offset for at in second.unverified},
         no_start=first.no_start | {at + offset for at in second.no_start},
         failures=first.failures | {at + offset: why for at, why in second.failures.items()},
+        radii=first.radii | {at + offset: radius for at, radius in second.radii.items()},
     )

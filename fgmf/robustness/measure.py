@@ -2,10 +2,10 @@
 
 broken = images that are wrong without an adversary
 for each attack, for each restart:
-    for each batch of images that are not broken:
-        candidates = attack(batch)                # inside ball and box
-        hits       = judged in a forward pass, and once more in a fresh one of another size
-        broken    |= hits
+    candidates = attack(images that are not broken)   # in batches; whole, where it refills its own
+    for each batch of candidates:                     # inside ball and box
+        hits    = judged in a forward pass, and once more in a fresh one of another size
+        broken |= hits
 an image that an attack could not be carried out on, and that nothing broke, is *failed*;
 one that time ran out for is *undecided*: neither is ever counted as robust evidence.
 after each attack run the plan may say that enough is known: what is not broken is undecided then.
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack, reason_of
+from fgmf.attacks.building import build_attack
+from fgmf.attacks.interface import AttackBatch, reason_of
 from fgmf.attacks.projection import inside, project
 from fgmf.classifier.memory import batched, is_out_of_memory
 from fgmf.classifier.steadiness import refuse_moved, refuse_nonfinite
-from fgmf.errors import BudgetSpent, InvalidInput
+from fgmf.errors import AttackFailed, BudgetSpent, FgmfError, InvalidInput
 from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
 from fgmf.robustness.starts import accept_starts, find_starts
 from fgmf.verdict import Cost
@@ -32,12 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fgmf.attacks.criteria import Criterion
+    from fgmf.attacks.interface import Attack, AttackResult
     from fgmf.attacks.plans import AttackPlan
     from fgmf.classifier import Classifier
     from fgmf.types import Images, Logits
 
 _OVERSHOOT = 1.05
 """Minimum-norm attacks stop on the boundary, where rounding decides; a step past it does not."""
+_OVER = "expected the attack to end within the gate's max_seconds"
 
 
 def measure_robustness(
@@ -109,7 +112,7 @@ class _Measurement:
         self._examples: list[Example] = []
         self._verified = 0
         self._start_of: dict[int, Images] = {}
-        self._runs_total = sum(attack.restarts for attack in plan.attacks)
+        self._runs_total = sum(attack.calls for attack in plan.attacks)
         self._runs_done = 0
 
     def run(self) -> None:
@@ -128,14 +131,14 @@ class _Measurement:
     def _run_all(self) -> bool:
         """Say whether every attack was run."""
         for record in self._records:
-            attack = FoolboxAttack(
+            attack = build_attack(
                 record.plan,
                 self._classifier,
                 self._plan.threat,
                 seed=self._plan.seed,
                 deadline=self._plan.deadline,
             )
-            for restart in range(record.plan.restarts):
+            for restart in range(record.plan.calls):
                 self._run_once(attack, record, restart)
                 self._runs_done += 1
                 if self._is_enough():
@@ -166,7 +169,7 @@ class _Measurement:
             cost=cost,
         )
 
-    def _run_once(self, attack: FoolboxAttack, record: AttackRecord, restart: int) -> None:
+    def _run_once(self, attack: Attack, record: AttackRecord, restart: int) -> None:
         active = (~self._broken & self._mine).nonzero().flatten().tolist()
         if restart == 0:
             record.attacked = len(active)
@@ -174,17 +177,65 @@ class _Measurement:
         active = [position for position in active if position not in record.no_start]
         self._report(record.plan, 0, len(active))
 
-        def attack_part(part: slice) -> None:
-            positions = active[part]
-            rows = torch.tensor(positions)
-            result = attack.run(self._batch(rows, starts), restart=restart)
-            record.failures.update({positions[at]: why for at, why in result.failures.items()})
-            self._judge_or_split(record, rows, result.adversarial)
+        everyone = torch.tensor(active, dtype=torch.int64)
 
-        done = 0
+        def attack_part(part: slice) -> None:
+            batch = self._batch(everyone[part], starts)
+            result = self._run_attack(attack, record.plan, batch, restart)
+            self._book(record, everyone[part], result)
+            self._judge_list(record, everyone[part], result)
+
+        if record.plan.entry.whole_list:
+            if active:
+                attack_part(slice(0, len(active)))
+            self._report(record.plan, len(active), len(active))
+            return
         for part, _ in batched(len(active), self._classifier.batch_size, attack_part):
-            done = part.stop
-            self._report(record.plan, done, len(active))
+            self._report(record.plan, part.stop, len(active))
+
+    def _run_attack(
+        self, attack: Attack, plan: AttackPlan, batch: AttackBatch, restart: int
+    ) -> AttackResult:
+        """Run an attack; another package's candidates are brought back into the ball."""
+        if plan.entry.engine != "extension":
+            return attack.run(batch, restart=restart)
+        try:
+            result = attack.run(batch, restart=restart)
+            candidates = result.adversarial.detach().to(batch.images)
+        except Exception as error:
+            if isinstance(error, FgmfError) or is_out_of_memory(error):
+                raise
+            message = f"expected {plan.entry.title} to run, got {reason_of(error)}"
+            raise AttackFailed(message) from error
+        if candidates.shape != batch.images.shape:
+            shapes = f"{tuple(candidates.shape)} for {tuple(batch.images.shape)}"
+            title = plan.entry.title
+            message = f"expected one candidate of {title} for each image, got shape {shapes}"
+            raise AttackFailed(message)
+        inside_ball = project(batch.images, candidates, self._plan.threat)
+        return replace(result, adversarial=inside_ball)
+
+    def _book(self, record: AttackRecord, rows: torch.Tensor, result: AttackResult) -> None:
+        """Book what an attack says of itself."""
+        positions = rows.tolist()
+        record.failures.update({positions[at]: why for at, why in result.failures.items()})
+        if result.radii is not None:
+            record.radii.update(zip(positions, result.radii.tolist(), strict=True))
+
+    def _judge_list(self, record: AttackRecord, rows: torch.Tensor, result: AttackResult) -> None:
+        """Judge candidates in batches; where time ran out, what was found before counts."""
+        candidates = result.adversarial
+        if not result.complete:
+            moved = (candidates != self._images[rows]).flatten(1).any(dim=1)
+            rows, candidates = rows[moved], candidates[moved]
+
+        def judge(part: slice) -> None:
+            self._judge_or_split(record, rows[part], candidates[part])
+
+        for _ in batched(len(rows), self._classifier.batch_size, judge):
+            pass
+        if not result.complete:
+            raise BudgetSpent(_OVER)
 
     def _batch(self, rows: torch.Tensor, starts: dict[int, Images]) -> AttackBatch:
         positions = rows.tolist()
@@ -193,6 +244,7 @@ class _Measurement:
             criterion=self._criterion.of(rows),
             keys=tuple(self._keys[position] for position in positions),
             starts=torch.stack([starts[at] for at in positions]) if starts else None,
+            clean_logits=self._clean_logits[rows],
         )
 
     def _starts(self, record: AttackRecord, active: list[int]) -> dict[int, Images]:

@@ -65,6 +65,8 @@ class AttackRecord:
         no_start: Positions of images without a misclassified image to walk from; each is also
             among the failures.
         failures: Reason by position, where the attack could not be carried out.
+        radii: By position, the smallest perturbation that a minimum-norm attack found, infinite
+            where it found none: the attack's own word, an upper bound of the robust radius.
     """
 
     plan: AttackPlan
@@ -73,6 +75,7 @@ class AttackRecord:
     unverified: set[int] = field(default_factory=set)
     no_start: set[int] = field(default_factory=set)
     failures: dict[int, str] = field(default_factory=dict)
+    radii: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

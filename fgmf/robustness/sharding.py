@@ -12,6 +12,7 @@ as well: nobody waits for one that is gone, and no image that it had to attack c
 from __future__ import annotations
 
 import base64
+import math
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,9 @@ def _document(measured: RobustnessMeasurement) -> dict[str, Json]:
                 "unverified": [*sorted(record.unverified)],
                 "no_start": [*sorted(record.no_start)],
                 "failures": [[at, why] for at, why in sorted(record.failures.items())],
+                # Infinity is not JSON: an image without a radius had none found.
+                "searched": [*sorted(record.radii)],
+                "radii": [[at, r] for at, r in sorted(record.radii.items()) if math.isfinite(r)],
             }
             for record in measured.records
         ],
@@ -256,6 +260,8 @@ def _joined_record(own: AttackRecord, documents: list[dict[str, Any]]) -> Attack
         unverified={at for d in documents for at in d["unverified"]},
         no_start={at for d in documents for at in d["no_start"]},
         failures={at: why for d in documents for at, why in d["failures"]},
+        radii=dict.fromkeys((at for d in documents for at in d["searched"]), math.inf)
+        | {at: radius for d in documents for at, radius in d["radii"]},
     )
 
 

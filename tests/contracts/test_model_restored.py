@@ -19,7 +19,8 @@ from specimen import Specimen, observe, surroundings
 from tiny_models import classify, keys_of, make_images, measure, rule
 
 import fgmf
-from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack
+from fgmf.attacks.building import build_attack
+from fgmf.attacks.interface import AttackBatch
 from fgmf.attacks.plans import plan_attacks
 from fgmf.corruption_accuracy import CorruptionPlan, measure_corruptions, plan_cells
 from fgmf.datasets import Samples
@@ -75,16 +76,12 @@ def labels_of(classifier: Classifier) -> torch.Tensor:
     return torch.arange(len(IMAGES)) % 3
 
 
-def _attack(classifier: Classifier) -> None:
+def _built(classifier: Classifier, name: str) -> None:
     with classifier.guard():
-        for plan in plan_attacks([("pgd", {"steps": 3}, None), ("fmn", {}, None)], restarts=1):
-            attack = FoolboxAttack(plan, classifier, THREAT, seed=0)
-            attack.run(
-                AttackBatch(
-                    images=IMAGES, criterion=rule(labels_of(classifier)), keys=keys_of(IMAGES)
-                ),
-                restart=0,
-            )
+        (plan,) = plan_attacks([(name, {"steps": 3}, None)], restarts=1)
+        labels = labels_of(classifier)
+        batch = AttackBatch(images=IMAGES, criterion=rule(labels), keys=keys_of(IMAGES))
+        build_attack(plan, classifier, THREAT, seed=0).run(batch, restart=0)
 
 
 def _measured_images(classifier: Classifier) -> MeasuredImages:
@@ -199,7 +196,11 @@ def _blocks(classifier: Classifier) -> object:
 
 CASES: dict[str, Callable[[Classifier], object]] = {
     **SELFTEST_CASES,
-    "fgmf.attacks.foolbox_bridge.FoolboxAttack.__init__": _attack,
+    "fgmf.attacks.building.build_attack": lambda c: _built(c, "apgd-ce"),
+    "fgmf.attacks.own_bridge.OwnAttack.__init__": lambda c: _built(c, "minimum-margin"),
+    "fgmf.attacks.foolbox_bridge.FoolboxAttack.__init__": lambda c: [
+        _built(c, name) for name in ("pgd", "fmn")
+    ],
     "fgmf.corruption_accuracy.measure.measure_corruptions": _corruptions,
     "fgmf.gates.corruption.CorruptionGate.check": lambda c: CORRUPTION.check(
         c, IMAGES, labels_of(c)

@@ -133,7 +133,7 @@ def _attack_row(entry: CatalogueEntry) -> str:
         for name, p in entry.parameters.items()
     )
     gradient = "yes" if entry.needs_gradient else "no"
-    return f"| `{entry.name}` | {', '.join(entry.foolbox_classes)} | {gradient} | {parameters} |"
+    return f"| `{entry.name}` | {', '.join(entry.norms)} | {gradient} | {parameters} |"
 
 
 def test_every_attack_is_described_with_its_parameters() -> None:

@@ -125,7 +125,7 @@ def test_deepfool_is_exact_for_several_classes(norm: Norm, classes: int) -> None
     [
         pytest.param(entry.name, norm, id=f"{entry.name}-{norm}")
         for entry in CATALOGUE.values()
-        for norm in entry.foolbox_classes
+        for norm in entry.norms
         if entry.name != "brendel-bethge"  # compiles for half a minute
     ],
 )
@@ -137,7 +137,10 @@ def test_no_attack_breaks_what_cannot_be_broken(name: str, norm: Norm) -> None:
     epsilon = float(nearest.median()) * 1.2
     broken = broken_by(model, images, (name, FEW.get(name, {})), norm, epsilon)
     assert not bool(broken[nearest > epsilon * (1 + 1e-6)].any())
-    if name != "additive-noise":  # noise hardly ever points to the nearest class
+    if name not in {
+        "additive-noise",
+        "random-search",
+    }:  # noise hardly ever points to the nearest class
         assert bool(broken.any())
 
 

@@ -36,6 +36,7 @@ from fgmf.attacks.own.losses import LossName, attack_loss, breaking_margin, usab
 from fgmf.attacks.own.rows import Rowwise, choose, join, take
 from fgmf.attacks.own.task import AttackOutcome, AttackTask, LogitsFunction
 from fgmf.attacks.projection import MEASURING_TOLERANCE, inside
+from fgmf.errors import BudgetSpent
 from fgmf.seeding import image_generator
 
 if TYPE_CHECKING:
@@ -138,21 +139,22 @@ class _Run(Generic[S]):
     ) -> None:
         self._method, self._task = method, task
         self._schedule, self._capacity = schedule, batch_size
-        self._device = task.images.device
+        self._device = task.workplace
         self._criterion = task.criterion_on(self._device)
         count = len(task.keys)
         self._questions = Questions(logits, count, self._device)
         self._adversarial = task.images.clone()
         clean = self._clean_logits()
         self._margins = breaking_margin(clean, self._criterion).nan_to_num(nan=-torch.inf)
-        self._gone = self._margins > 0
+        self._gone = (self._margins > 0) & schedule.leave_when_broken
+        self._complete = True
         aimed = task.criterion.kind == "targeted"
         targeted = aimed or schedule.targets > 0
         classes = clean.shape[1]
         self._loss = usable_loss(method.loss or "margin", classes=classes, targeted=targeted)
         ranked = rank_wrong_classes(clean, self._criterion.labels)
-        if aimed:  # the criterion's own target is the only aim
-            ranked = ranked[:, :1]
+        # A criterion's own target is the only aim; of top-k, those below share their aims.
+        ranked = ranked[:, :1] if aimed else ranked[:, task.criterion.top_k - 1 :]
         self._ranked: list[list[int]] = ranked.tolist()
         self._queue = deque((at, 0) for at in range(count) if not bool(self._gone[at]))
         self._open_lanes = [0] * count
@@ -160,8 +162,30 @@ class _Run(Generic[S]):
         self._pool: _Pool[S] | None = None
 
     def outcome(self) -> AttackOutcome:
-        """Run until nothing is left to do."""
+        """Run until nothing is left to do, or time is up."""
+        try:
+            self._run()
+        except BudgetSpent:
+            self._complete = False
+            if self._pool is not None:
+                for row in range(len(self._pool.lanes.position)):
+                    self._book(self._pool, row)
+        return AttackOutcome(
+            adversarial=self._adversarial,
+            broken=(self._margins > 0).cpu(),
+            margins=self._margins.cpu(),
+            forward_passes=self._questions.forward_passes,
+            backward_passes=self._questions.backward_passes,
+            loss=self._loss,
+            vanished=self._questions.vanished,
+            not_finite=self._questions.not_finite,
+            failures=self._questions.failures,
+            complete=self._complete,
+        )
+
+    def _run(self) -> None:
         while (pool := self._refilled()) is not None:
+            self._pool = pool
             answer, margin = self._ask(pool)
             best_margin, best = self._kept(pool, margin)
             state = self._method.advance(pool.state, pool.region, self._task.threat, answer)
@@ -174,23 +198,15 @@ class _Run(Generic[S]):
                     best_margin=best_margin,
                 )
             )
-        return AttackOutcome(
-            adversarial=self._adversarial,
-            broken=(self._margins > 0).cpu(),
-            margins=self._margins.cpu(),
-            forward_passes=self._questions.forward_passes,
-            backward_passes=self._questions.backward_passes,
-            loss=self._loss,
-            vanished=self._questions.vanished,
-            not_finite=self._questions.not_finite,
-        )
 
     def _clean_logits(self) -> torch.Tensor:
         if self._task.clean_logits is not None:
-            return self._task.clean_logits.detach().to(self._device)
+            known = self._task.clean_logits.detach().to(self._device)
+            self._questions.knows(known)
+            return known
         everyone = torch.arange(len(self._task.keys), device=self._device)
         parts = everyone.split(self._capacity)
-        return torch.cat([self._questions.logits(self._task.images[at], at) for at in parts])
+        return torch.cat([self._questions.logits(self._task.rows(at), at) for at in parts])
 
     def _refilled(self) -> _Pool[S] | None:
         size = 0 if self._pool is None else len(self._pool.lanes.position)
@@ -213,7 +229,7 @@ class _Run(Generic[S]):
     def _started(self, rows: list[tuple[int, int, int]]) -> _Pool[S]:
         position, restart, target = torch.tensor(rows, device=self._device).unbind(dim=1)
         lanes = Lanes(position=position, restart=restart, target=target)
-        region = region_around(self._task.images[position], self._task.threat)
+        region = region_around(self._task.rows(position), self._task.threat)
         names: list[tuple[Any, ...]] = [
             (self._method.stream, run, aim, "image", self._task.keys[at]) for at, run, aim in rows
         ]
@@ -263,10 +279,12 @@ class _Run(Generic[S]):
         self, at: torch.Tensor, logits: torch.Tensor, margin: torch.Tensor, points: Images
     ) -> None:
         """Note the images that are firmly broken inside ball and box."""
+        if not self._schedule.leave_when_broken:
+            return
         spread = logits.amax(dim=1) - logits.amin(dim=1)
         rows = (margin > _FIRM * spread.double()).nonzero()[:, 0]
         if len(rows):
-            allowed = inside(self._task.images[at[rows]], points[rows], self._task.threat)
+            allowed = inside(self._task.rows(at[rows]), points[rows], self._task.threat)
             self._gone[at[rows[allowed.to(rows.device)]]] = True
 
     def _kept(self, pool: _Pool[S], margin: torch.Tensor) -> tuple[torch.Tensor, Images]:
@@ -281,9 +299,9 @@ class _Run(Generic[S]):
 
     def _retired(self, pool: _Pool[S]) -> _Pool[S] | None:
         through = self._method.finished(pool.state)
-        out = through
-        if self._schedule.leave_when_broken:
-            out = through | self._gone[pool.lanes.position]
+        for at in self._questions.failures:  # nothing more can be learnt about it
+            self._gone[at] = True
+        out = through | self._gone[pool.lanes.position]
         if not bool(out.any()):
             return pool
         for row in out.nonzero()[:, 0].tolist():
@@ -294,9 +312,9 @@ class _Run(Generic[S]):
         at = int(pool.lanes.position[row])
         if pool.best_margin[row] > self._margins[at]:
             self._margins[at] = pool.best_margin[row]
-            self._adversarial[at] = pool.best[row]
+            self._adversarial[at] = pool.best[row].to(self._adversarial)
         self._open_lanes[at] -= 1
-        ended = self._schedule.leave_when_broken and bool(self._gone[at])
+        ended = bool(self._gone[at])
         following = self._wave[at] + 1
         if self._open_lanes[at] or ended:
             return

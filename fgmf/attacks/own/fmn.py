@@ -29,7 +29,7 @@ Randomness: none.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,7 +40,7 @@ from fgmf.attacks.own.hyperplane import smallest_displacement
 from fgmf.attacks.own.lanes import rank_wrong_classes
 from fgmf.attacks.own.losses import breaking_margin
 from fgmf.attacks.own.rows import choose, per_row, take
-from fgmf.errors import InvalidInput
+from fgmf.errors import BudgetSpent, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +71,8 @@ class MinimumNormOutcome:
         backward_passes: (n,) int64.
         vanished: (n,) a gradient of this image was zero in every entry.
         not_finite: (n,) NaN or infinite logits or gradients were seen.
+        failures: What the model raised, by position, for images that made it raise.
+        complete: False if time ran out before every image was searched.
     """
 
     adversarial: Images
@@ -79,6 +81,8 @@ class MinimumNormOutcome:
     backward_passes: torch.Tensor
     vanished: ImageFlags
     not_finite: ImageFlags
+    failures: dict[int, Exception] = field(default_factory=dict)
+    complete: bool = True
 
     @property
     def found(self) -> ImageFlags:
@@ -135,15 +139,20 @@ class MinimumNorm:
         Returns:
             Outcome per image.
         """
-        questions = Questions(logits, len(task.keys), task.images.device)
+        questions = Questions(logits, len(task.keys), task.workplace)
         search = _Search(self, questions, task)
         size = max(1, batch_size // self.targets)
-        everyone = torch.arange(len(task.keys), device=task.images.device)
+        everyone = torch.arange(len(task.keys), device=task.workplace)
         adversarial = task.images.clone()
         radii = torch.full((len(everyone),), torch.inf, dtype=torch.float64)
+        complete = True
         for at in everyone.split(size):
-            nearest, distance = search.nearest(at)
-            adversarial[at] = nearest
+            try:
+                nearest, distance = search.nearest(at)
+            except BudgetSpent:
+                complete = False
+                break
+            adversarial[at.to(adversarial.device)] = nearest.to(adversarial)
             radii[at.cpu()] = distance.cpu()
         return MinimumNormOutcome(
             adversarial=adversarial,
@@ -152,6 +161,8 @@ class MinimumNorm:
             backward_passes=questions.backward_passes,
             vanished=questions.vanished,
             not_finite=questions.not_finite,
+            failures=questions.failures,
+            complete=complete,
         )
 
 
@@ -171,7 +182,7 @@ class _Search:
 
     def __init__(self, settings: MinimumNorm, questions: Questions, task: AttackTask) -> None:
         self._settings, self._questions, self._task = settings, questions, task
-        self._criterion = task.criterion_on(task.images.device)
+        self._criterion = task.criterion_on(task.workplace)
         self._norm: Norm = task.threat.norm
         lower, upper = task.threat.bounds
         self._everything = replace(task.threat, epsilon=2 * (upper - lower))
@@ -179,7 +190,7 @@ class _Search:
 
     def nearest(self, position: torch.Tensor) -> tuple[Images, torch.Tensor]:
         """Return (m, ...) nearest successes and their (m,) distances, infinite where none."""
-        clean = self._task.images[position]
+        clean = self._task.rows(position)
         logits = self._clean_logits(clean, position)
         criterion = self._criterion.of(position)
         wrong = breaking_margin(logits, criterion) > 0
@@ -193,7 +204,9 @@ class _Search:
 
     def _clean_logits(self, clean: Images, position: torch.Tensor) -> Logits:
         if self._task.clean_logits is not None:
-            return self._task.clean_logits.to(clean.device)[position]
+            known = self._task.clean_logits.to(clean.device)
+            self._questions.knows(known)
+            return known[position]
         return self._questions.logits(clean, position)
 
     def _searched(self, position: torch.Tensor, logits: Logits) -> _Rows:
@@ -209,7 +222,7 @@ class _Search:
         return self._bisected(rows)
 
     def _started(self, position: torch.Tensor, target: Labels) -> _Rows:
-        region = region_around(self._task.images[position], self._everything)
+        region = region_around(self._task.rows(position), self._everything)
         distance = torch.full((len(position),), torch.inf, dtype=torch.float64)
         return _Rows(
             position=position,
@@ -224,7 +237,8 @@ class _Search:
         criterion = self._criterion.of(position)
         if criterion.kind == "targeted" and criterion.targets is not None:
             return criterion.targets[:, None]
-        ranked = rank_wrong_classes(logits, criterion.labels)[:, : self._settings.candidates]
+        ranked = rank_wrong_classes(logits, criterion.labels)[:, criterion.top_k - 1 :]
+        ranked = ranked[:, : self._settings.candidates]
         if ranked.shape[1] <= self._settings.targets:
             return ranked
         distances = []

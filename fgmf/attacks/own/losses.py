@@ -1,11 +1,13 @@
 """What the attacks raise: losses of which a positive multiple of the logits has the same steps.
 
     gain        untargeted   z_i - z_y, i the highest other class (top-k: the k-th highest)
-                lane target  z_t - z_y
+                lane target  z_t - z_y (top-k: z_i - z_y, i the lowest of t and the k - 1 highest
+                             others)
                 targeted     z_t - z_i, i the highest class other than t
     margin      gain
     dlr         gain / (z_1 - z_3);   with a target   gain / (z_1 - (z_3 + z_4) / 2)
-    ce          log sum_{i != y} exp z_i - z_y;   with a target   z_t - log sum_{i != t} exp z_i
+    ce          log sum_{i != y} exp z_i - z_y (top-k: without the k - 1 highest others);
+                with a target   z_t - log sum_{i != t} exp z_i
 
 `ce` is the log-odds of the wrong classes. Cross-entropy is softplus of it, so both have the same
 gradient up to a positive factor per image, and the same order of points; the attacks use no
@@ -100,9 +102,14 @@ def attack_loss(
     aiming = aims != NO_TARGET
     at = aims.clamp_min(0)
     if loss == "ce":
-        away = _log_sum_of_others(logits, labels) - _of(logits, labels)
+        rivals = _without_strongest(_without(logits, labels), criterion.top_k - 1)
+        away = torch.logsumexp(rivals, dim=1) - _of(logits, labels)
         return torch.where(aiming, _of(logits, at) - _log_sum_of_others(logits, at), away)
-    toward = _over_best_other(logits, at) if own else _of(logits, at) - _of(logits, labels)
+    toward = _of(logits, at) - _of(logits, labels)
+    if own:
+        toward = _over_best_other(logits, at)
+    elif criterion.top_k > 1:
+        toward = torch.minimum(toward, _company_over(logits, labels, at, criterion.top_k))
     gain = torch.where(aiming, toward, _best_other_over(logits, labels, criterion.top_k))
     return gain if loss == "margin" else gain / _spread(logits, aiming)
 
@@ -140,6 +147,16 @@ def _without(logits: Logits, classes: Labels) -> Logits:
 
 def _best_other_over(logits: Logits, labels: Labels, k: int) -> torch.Tensor:
     return _without(logits, labels).topk(k, dim=1).values[:, -1] - _of(logits, labels)
+
+
+def _without_strongest(logits: Logits, count: int) -> Logits:
+    return logits.scatter(1, logits.detach().topk(count, dim=1).indices, -torch.inf)
+
+
+def _company_over(logits: Logits, labels: Labels, targets: Labels, k: int) -> torch.Tensor:
+    """By how much the k - 1 highest classes beside a target are above the label."""
+    others = _without(_without(logits, labels), targets).topk(k - 1, dim=1).values
+    return others[:, -1] - _of(logits, labels)
 
 
 def _over_best_other(logits: Logits, targets: Labels) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -26,12 +26,14 @@ class AttackTask:
     """The images to attack, and the rules.
 
     Attributes:
-        images: (n, ...) float, inside the bounds; the attack works on their device.
+        images: (n, ...) float, inside the bounds.
         criterion: When an image is broken; for these n images.
         threat: Ball and box.
         keys: One stable key per image, for its random draws.
         seed: With the attack's name and the keys it fixes every draw.
         clean_logits: (n, classes) if they are known already: saves one pass per image.
+        device: Where the attack works; None: where the images are. Only the images in work are
+            taken there.
     """
 
     images: Images
@@ -40,6 +42,7 @@ class AttackTask:
     keys: tuple[str, ...]
     seed: int = 0
     clean_logits: Logits | None = None
+    device: torch.device | None = None
 
     def __post_init__(self) -> None:
         """Check that everything speaks of the same n images.
@@ -63,6 +66,15 @@ class AttackTask:
                 f"[{low:.4g}, {high:.4g}] (shape {tuple(self.images.shape)})"
             )
             raise InvalidInput(message)
+
+    @property
+    def workplace(self) -> torch.device:
+        """The device on which the attack works."""
+        return self.images.device if self.device is None else self.device
+
+    def rows(self, position: torch.Tensor) -> Images:
+        """The images at (m,) positions, on the device on which the attack works."""
+        return self.images[position.to(self.images.device)].to(self.workplace)
 
     def criterion_on(self, device: torch.device) -> Criterion:
         """The criterion with its labels on a device."""
@@ -89,6 +101,8 @@ class AttackOutcome:
         vanished: (n,) a gradient of this image was zero in every entry.
         not_finite: (n,) the model gave NaN or infinite logits or gradients for this image: it
             may be breakable where `broken` says no.
+        failures: What the model raised, by position, for images that made it raise.
+        complete: False if time ran out before every image was through.
     """
 
     adversarial: Images
@@ -99,6 +113,8 @@ class AttackOutcome:
     loss: LossName
     vanished: ImageFlags
     not_finite: ImageFlags
+    failures: dict[int, Exception] = field(default_factory=dict)
+    complete: bool = True
 
 
 def passes_per_call(logits: LogitsFunction) -> int:

@@ -11,14 +11,15 @@ import torch
 from tiny_models import keys_of, rule
 
 from fgmf.attacks import foolbox_bridge
-from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack
+from fgmf.attacks.foolbox_bridge import FoolboxAttack
+from fgmf.attacks.interface import AttackBatch
 from fgmf.attacks.plans import plan_attacks
 from fgmf.robustness.starts import find_starts
 from fgmf.threat import ThreatModel
 
 if TYPE_CHECKING:
     from fgmf.attacks.criteria import Criterion
-    from fgmf.attacks.foolbox_bridge import AttackResult
+    from fgmf.attacks.interface import AttackResult
     from fgmf.classifier import Classifier
     from fgmf.types import Norm
 

@@ -286,6 +286,31 @@ def test_a_profile_overrides_the_gates(tmp_path: Path) -> None:
     assert night.name == usual.name
 
 
+@pytest.mark.parametrize("own", ['attacks = ["fgsm"]\n', 'suite = "quick"\n', ""])
+def test_a_profile_replaces_attacks_by_a_suite_and_a_suite_by_attacks(
+    tmp_path: Path, own: str
+) -> None:
+    text = HEAD + GATE + own
+    for table, suite, attacks in (
+        ('suite = "thorough"', "thorough", []),
+        ('attacks = ["pgd"]', None, ["pgd"]),
+    ):
+        gate: Any = load(tmp_path, f"{text}[profiles.nightly]\n{table}\n", profile="nightly").gates[
+            0
+        ]
+        assert gate.suite == suite
+        assert [attack.name for attack in gate.attacks] == attacks
+
+
+def test_a_suite_and_attacks_exclude_each_other(tmp_path: Path) -> None:
+    both = 'suite = "quick"\nattacks = ["pgd"]\n'
+    assert list(problems(tmp_path, HEAD + GATE + both)) == ["gate[0].suite"]
+    profile = HEAD + GATE + "[profiles.nightly]\n" + both
+    assert "profiles.nightly.suite" in problems(tmp_path, profile)
+    unknown = HEAD + GATE + '[profiles.nightly]\nsuite = "nosuch"\n'
+    assert list(problems(tmp_path, unknown)) == ["profiles.nightly.suite"]
+
+
 def test_a_profile_is_checked_before_its_night(tmp_path: Path) -> None:
     text = HEAD + GATE + PROFILES.replace('"pgd"', '"carlini-wagner"')
     assert list(problems(tmp_path, text)) == ["profiles.nightly.attacks"]

@@ -285,12 +285,12 @@ def test_progress_is_reported_to_the_end(check: Check) -> None:
     assert {progress.stage for progress in seen} == {"FGSM", "BIM"}
 
 
-def test_defaults_attack_by_the_norm(check: Check) -> None:
-    for norm, names in (("linf", ["fgsm", "pgd"]), ("l1", ["fgsm", "pgd", "ead"])):
-        verdict = check(norm=norm, attacks=(), epsilon=0.5, images=5)
-        rows = verdict.evidence["attacks"]
-        assert isinstance(rows, list)
-        assert [row["name"] for row in rows][: len(names)] == names  # type: ignore[index,call-overload]
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_without_attacks_and_suite_a_gate_runs_the_standard_suite(check: Check, norm: str) -> None:
+    verdict = check(norm=norm, attacks=(), epsilon=0.01)
+    assert verdict.evidence["suite"] == "standard"
+    assert document(verdict) == document(check(norm=norm, attacks=(), suite="standard"))
+    assert check(norm=norm).evidence["suite"] is None
 
 
 def test_the_default_attacks_see_through_bounded_logits(
@@ -304,9 +304,10 @@ def test_the_default_attacks_see_through_bounded_logits(
     gate = RobustnessGate(norm="linf", epsilon=0.15, min_robust_accuracy=0.6, images=200)
     verdict = gate.check(classify(bounded), digits_test.images, digits_test.labels)
     assert verdict.outcome is FAIL, verdict.reason
-    margin = verdict.evidence["attacks"][-1]
-    assert margin["name"] == "deepfool"
-    assert margin["broken"] > 10
+    plain = gate.check(classify(standard_digits_model), digits_test.images, digits_test.labels)
+    assert verdict.measured is not None
+    assert plain.measured is not None
+    assert verdict.measured <= plain.measured + 0.02
 
 
 def test_a_verdict_outlives_a_directory_that_cannot_be_written(

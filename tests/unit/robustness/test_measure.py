@@ -16,7 +16,8 @@ from tiny_models import (
     rule,
 )
 
-from fgmf.attacks.foolbox_bridge import AttackBatch, FoolboxAttack
+from fgmf.attacks.foolbox_bridge import FoolboxAttack
+from fgmf.attacks.interface import AttackBatch
 from fgmf.attacks.plans import plan_attacks
 from fgmf.attacks.projection import inside
 from fgmf.errors import InvalidInput

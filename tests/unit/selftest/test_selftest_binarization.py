@@ -10,7 +10,8 @@ import torch
 from tiny_models import ConvModel, classify, keys_of, make_images
 from torch import nn
 
-from fgmf.attacks.foolbox_bridge import AttackResult, FoolboxAttack
+from fgmf.attacks.foolbox_bridge import FoolboxAttack
+from fgmf.attacks.interface import AttackResult
 from fgmf.attacks.plans import plan_attacks
 from fgmf.errors import InvalidInput
 from fgmf.robustness import RobustnessPlan
@@ -18,7 +19,7 @@ from fgmf.selftest import BinarizationMeasurement, BinarizationQuestion, measure
 from fgmf.threat import ThreatModel
 
 if TYPE_CHECKING:
-    from fgmf.attacks.foolbox_bridge import AttackBatch
+    from fgmf.attacks.interface import AttackBatch
     from fgmf.types import Norm
 
 IMAGES = make_images(6, margin=0.05)

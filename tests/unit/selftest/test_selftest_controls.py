@@ -10,13 +10,14 @@ import pytest
 import torch
 from oracles.linear_minimum import smallest_radius
 
-from fgmf.attacks.foolbox_bridge import AttackResult, FoolboxAttack
+from fgmf.attacks.foolbox_bridge import FoolboxAttack
+from fgmf.attacks.interface import AttackResult
 from fgmf.attacks.plans import plan_attacks
 from fgmf.selftest import run_controls
 from fgmf.selftest.closed_form import linear_problem, smallest_distance
 
 if TYPE_CHECKING:
-    from fgmf.attacks.foolbox_bridge import AttackBatch
+    from fgmf.attacks.interface import AttackBatch
     from fgmf.attacks.plans import AttackPlan
     from fgmf.types import Norm
 

@@ -104,3 +104,21 @@ def test_tied_logits_give_a_finite_dlr() -> None:
     flat = torch.zeros(3, 4, dtype=torch.float64)
     assert attack_loss("dlr", flat, UNTARGETED, NONE).tolist() == [0, 0, 0]
     assert bool(logit_direction("dlr", flat, UNTARGETED, NONE)[1].isfinite().all())
+
+
+def test_a_target_under_top_k_is_one_of_a_company() -> None:
+    """The lowest of the target and the best k - 1 others, against the label."""
+    top2 = Criterion(kind="top-k", labels=LABELS, top_k=2)
+    aims = torch.tensor([3, 0, 3])
+    margins = attack_loss("margin", LOGITS, top2, aims)
+    assert margins.tolist() == [-1.0 - 3.0, 0.5 - 0.0, 2.0 - 2.5]
+    assert attack_loss("margin", LOGITS, top2, NONE).tolist() == [-2.0, 1.0, -0.5]
+    broken = attack_loss("margin", LOGITS, top2, aims) > 0
+    assert not bool((broken & ~top2.broken(LOGITS)).any())
+
+
+def test_the_ce_of_top_k_leaves_the_strongest_rivals_out() -> None:
+    top2 = Criterion(kind="top-k", labels=LABELS[:1], top_k=2)
+    value = attack_loss("ce", LOGITS[:1], top2, NONE[:1])
+    expected = torch.logsumexp(torch.tensor([1.0, -1.0], dtype=torch.float64), dim=0) - 3.0
+    assert value.item() == pytest.approx(float(expected))

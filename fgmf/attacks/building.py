@@ -1,0 +1,57 @@
+"""From a plan to an attack: Foolbox's, our own, or another package's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fgmf.attacks.extensions import AttackExtension, extension
+from fgmf.errors import AttackFailed, InvalidInput
+
+if TYPE_CHECKING:
+    from fgmf.attacks.interface import Attack
+    from fgmf.attacks.plans import AttackPlan
+    from fgmf.classifier import Classifier
+    from fgmf.threat import ThreatModel
+
+
+def build_attack(
+    plan: AttackPlan,
+    classifier: Classifier,
+    threat: ThreatModel,
+    *,
+    seed: int,
+    deadline: float | None = None,
+) -> Attack:
+    """Bind an attack to a classifier, a threat model and a seed.
+
+    Args:
+        plan: Which attack, with which parameters.
+        classifier: Must be inside its guard while attacked.
+        threat: Ball and box.
+        seed: The gate's seed; with labels, restarts and image keys it fixes all draws.
+        deadline: Value of ``time.monotonic()`` after which the attack stops.
+
+    Returns:
+        The attack.
+
+    Raises:
+        MissingDependency: The attack needs a package that is not installed.
+        InvalidInput: The attack of another package is gone, or is none.
+        AttackFailed: Another package could not build its attack.
+    """
+    if plan.entry.engine == "own":
+        from fgmf.attacks.own_bridge import OwnAttack
+
+        return OwnAttack(plan, classifier, threat, seed=seed, deadline=deadline)
+    if plan.entry.engine == "foolbox":
+        from fgmf.attacks.foolbox_bridge import FoolboxAttack
+
+        return FoolboxAttack(plan, classifier, threat, seed=seed, deadline=deadline)
+    offered = extension(plan.name)
+    if not isinstance(offered, AttackExtension):
+        raise InvalidInput(f"expected an installed attack {plan.name!r}, got {offered!r}")
+    try:
+        return offered.build(plan, classifier, threat, seed=seed, deadline=deadline)
+    except Exception as error:
+        message = f"expected the package of {plan.name!r} to build its attack, got "
+        raise AttackFailed(f"{message}{type(error).__name__}: {error}") from error

@@ -1,0 +1,141 @@
+"""Suites: named lists of attacks in order, the cheapest that breaks most first. Plain data.
+
+Nothing heavy is imported. Where an attack sets no restarts of its own, it takes the gate's.
+Other packages add suites through the entry-point group ``fgmf.attacks`` (`extensions`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from fgmf.attacks.extensions import extension, extension_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fgmf.attacks.entries import Value
+    from fgmf.types import CriterionKind, Norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteAttack:
+    """One attack of a suite.
+
+    Attributes:
+        name: Of an attack that a gate can name.
+        parameters: Those that are set otherwise than by default.
+        restarts: Independent runs; None takes the gate's.
+    """
+
+    name: str
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    restarts: int | None = None
+
+
+Attacks = tuple[SuiteAttack, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A named list of attacks.
+
+    Attributes:
+        name: In gate files.
+        meaning: One line.
+        attacks: In order, for each norm that it is made for.
+        targeted: What runs instead under a targeted criterion; empty: the same.
+        draws: Answers that each of our own attacks averages per question (EOT) on a model whose
+            output is random; 1 leaves it off.
+    """
+
+    name: str
+    meaning: str
+    attacks: Mapping[Norm, Attacks]
+    targeted: Attacks = ()
+    draws: int = 1
+
+    def attacks_for(self, norm: Norm, criterion: CriterionKind) -> Attacks:
+        """The attacks of a gate; none if the suite is not made for the norm."""
+        if criterion == "targeted" and self.targeted and norm in self.attacks:
+            return self.targeted
+        return self.attacks.get(norm, ())
+
+
+def _attack(name: str, restarts: int | None = None, **parameters: Value) -> SuiteAttack:
+    return SuiteAttack(name=name, restarts=restarts, parameters=parameters)
+
+
+def _everywhere(*attacks: SuiteAttack) -> dict[Norm, Attacks]:
+    return {"linf": attacks, "l2": attacks, "l1": attacks}
+
+
+_QUICK = _everywhere(_attack("minimum-margin", targets=3, steps=10))
+_STANDARD = _everywhere(_attack("minimum-margin", targets=9, steps=20))
+_LONG = (
+    _attack("apgd-ce", restarts=5, steps=100),
+    _attack("apgd-dlr-t", targets=9, steps=100),
+    _attack("minimum-norm"),
+)
+_SQUARE = _attack("square", queries=5000)
+_THOROUGH: dict[Norm, Attacks] = {"linf": (*_LONG, _SQUARE), "l2": (*_LONG, _SQUARE), "l1": _LONG}
+_SCORES = (_attack("random-search", queries=100), _attack("square", queries=1000))
+
+SUITES: Mapping[str, Suite] = MappingProxyType(
+    {
+        suite.name: suite
+        for suite in (
+            Suite(
+                name="quick",
+                meaning="for every change: within a few points of `standard`",
+                attacks=_QUICK,
+                targeted=(_attack("minimum-margin", targets=1, steps=20),),
+            ),
+            Suite(
+                name="standard",
+                meaning="the default",
+                attacks=_STANDARD,
+                targeted=(
+                    _attack("minimum-margin", targets=1, steps=40),
+                    _attack("apgd-ce", steps=40),
+                ),
+                draws=10,
+            ),
+            Suite(
+                name="thorough",
+                meaning="for the night: more restarts, steps, targets and queries",
+                attacks=_THOROUGH,
+                draws=20,
+            ),
+            Suite(
+                name="black-box",
+                meaning="scores only: for ONNX files and models without gradient",
+                attacks={"linf": _SCORES, "l2": _SCORES},
+            ),
+        )
+    }
+)
+"""The suites of this package."""
+
+DEFAULT_SUITE = "standard"
+"""What a gate runs when it names neither suite nor attacks."""
+GRADIENT_FREE_SUITE = "black-box"
+"""Likewise, on a model without gradients."""
+
+
+def find_suite(name: str) -> Suite | None:
+    """Return a suite, of this package or an installed one; None if there is none.
+
+    Raises:
+        InvalidInput: Another package announces the name, but cannot deliver.
+    """
+    if name in SUITES:
+        return SUITES[name]
+    found = extension(name)
+    return found if isinstance(found, Suite) else None
+
+
+def suite_names() -> tuple[str, ...]:
+    """Return every name of a suite, and what other packages announce; nothing is loaded."""
+    return (*SUITES, *extension_names())

@@ -166,10 +166,7 @@ class _Run(Generic[S]):
         try:
             self._run()
         except BudgetSpent:
-            self._complete = False
-            if self._pool is not None:
-                for row in range(len(self._pool.lanes.position)):
-                    self._book(self._pool, row)
+            self._complete = False  # what is firmly broken has left the pool and is booked
         return AttackOutcome(
             adversarial=self._adversarial,
             broken=(self._margins > 0).cpu(),

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from fgmf.attacks.own import Apgd, MinimumMargin, MinimumNorm, Square
+from fgmf.attacks.own import Apgd, MinimumNorm, Square
+from fgmf.attacks.own_bridge import algorithm_of
+from fgmf.attacks.plans import plan_attacks
+from fgmf.attacks.suites import SUITES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from fgmf.attacks.own import AttackOutcome, AttackTask, MinimumNormOutcome
     from fgmf.attacks.own.task import LogitsFunction
+    from fgmf.attacks.suites import SuiteAttack
 
 
 class OwnAttack(Protocol):
@@ -44,31 +48,24 @@ class Composition:
         return self.random_attacks or self.attacks, self.draws
 
 
+def _of_suite(name: str) -> Composition:
+    """A suite as gates run it."""
+    suite = SUITES[name]
+
+    def planned(attacks: Iterable[SuiteAttack]) -> dict[str, OwnAttack]:
+        named = [(each.name, each.parameters, each.restarts) for each in attacks]
+        return {plan.label: algorithm_of(plan) for plan in plan_attacks(named, restarts=1)}
+
+    return Composition(
+        attacks=planned(suite.attacks["linf"]),
+        random_attacks=planned(suite.random),
+        draws=suite.draws,
+    )
+
+
 COMPOSITIONS: dict[str, Composition] = {
-    "quick": Composition(
-        attacks={
-            "apgd-ce": Apgd(loss="ce", steps=5, random_start=False),
-            "minimum-margin": MinimumMargin(targets=1, steps=25, random_start=False),
-        },
-        random_attacks={
-            "apgd-ce": Apgd(loss="ce", steps=3, random_start=False),
-            "minimum-margin": MinimumMargin(targets=2, steps=5, random_start=False),
-        },
-        draws=2,
-    ),
-    "standard": Composition(
-        attacks={
-            "apgd-ce": Apgd(loss="ce", steps=5, random_start=False),
-            "minimum-margin": MinimumMargin(targets=3, steps=25, random_start=False),
-            "apgd-t": Apgd(loss="dlr", targets=2, steps=60),
-        },
-        random_attacks={
-            "apgd-ce": Apgd(loss="ce", steps=5, random_start=False),
-            "minimum-margin": MinimumMargin(targets=2, steps=12, random_start=False),
-            "apgd-t": Apgd(loss="dlr", targets=1, steps=40),
-        },
-        draws=2,
-    ),
+    "quick": _of_suite("quick"),
+    "standard": _of_suite("standard"),
     "full": Composition(
         attacks={
             "apgd-ce": Apgd(loss="ce", steps=100),

@@ -48,6 +48,11 @@ class Algorithm(Protocol):
         ...
 
 
+def algorithm_of(plan: AttackPlan) -> Algorithm:
+    """Return the attack of `fgmf.attacks.own` that a plan means, bound to nothing yet."""
+    return _ALGORITHMS[plan.name](plan)
+
+
 class OwnAttack:
     """An attack of our own, bound to a classifier, a threat model and a seed.
 
@@ -72,7 +77,7 @@ class OwnAttack:
         self._classifier, self._threat, self._deadline = classifier, threat, deadline
         self._seed = derive_seed(seed, plan.label)
         self._draws = int(plan.parameters["draws"])
-        self._algorithm = _ALGORITHMS[plan.name](plan)
+        self._algorithm = algorithm_of(plan)
 
     def run(self, batch: AttackBatch, *, restart: int) -> AttackResult:
         """Attack all images.
@@ -103,7 +108,7 @@ class OwnAttack:
         )
         logits, size = self._logits, self._classifier.batch_size
         if self._draws > 1:
-            averaged = ExpectedLogits(self._logits, draws=self._draws)
+            averaged = ExpectedLogits(self._logits, draws=self._draws, average="probabilities")
             # The graphs of all draws are alive at once.
             logits, size = averaged, max(1, size // self._draws)
         try:

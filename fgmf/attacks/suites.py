@@ -48,6 +48,8 @@ class Suite:
         targeted: What runs instead under a targeted criterion; empty: the same.
         draws: Answers that each of our own attacks averages per question (EOT) on a model whose
             output is random; 1 leaves it off.
+        random: What runs instead on such a model, so that the averaging stays cheap; empty: the
+            same.
     """
 
     name: str
@@ -55,12 +57,16 @@ class Suite:
     attacks: Mapping[Norm, Attacks]
     targeted: Attacks = ()
     draws: int = 1
+    random: Attacks = ()
 
-    def attacks_for(self, norm: Norm, criterion: CriterionKind) -> Attacks:
+    def attacks_for(
+        self, norm: Norm, criterion: CriterionKind, *, random_output: bool = False
+    ) -> Attacks:
         """The attacks of a gate; none if the suite is not made for the norm."""
-        if criterion == "targeted" and self.targeted and norm in self.attacks:
-            return self.targeted
-        return self.attacks.get(norm, ())
+        usual = self.attacks.get(norm, ())
+        if criterion == "targeted":
+            return self.targeted if usual and self.targeted else usual
+        return self.random if usual and random_output and self.random else usual
 
 
 def _attack(name: str, restarts: int | None = None, **parameters: Value) -> SuiteAttack:
@@ -71,8 +77,23 @@ def _everywhere(*attacks: SuiteAttack) -> dict[Norm, Attacks]:
     return {"linf": attacks, "l2": attacks, "l1": attacks}
 
 
-_QUICK = _everywhere(_attack("minimum-margin", targets=3, steps=10))
-_STANDARD = _everywhere(_attack("minimum-margin", targets=9, steps=20))
+def _ascent(steps: int) -> SuiteAttack:
+    """From the clean image: what is easy to break falls first, at a pass or two."""
+    return _attack("apgd-ce", steps=steps, random_start=False)
+
+
+def _margins(targets: int, steps: int) -> SuiteAttack:
+    """Also from the clean image: from there the nearest classes are found more often."""
+    return _attack("minimum-margin", targets=targets, steps=steps, random_start=False)
+
+
+def _second_look(targets: int, steps: int) -> SuiteAttack:
+    """Another loss, from another point."""
+    return _attack("apgd-dlr-t", targets=targets, steps=steps)
+
+
+_QUICK = _everywhere(_ascent(5), _margins(2, 18))
+_STANDARD = _everywhere(_ascent(5), _margins(5, 20), _second_look(2, 60))
 _LONG = (
     _attack("apgd-ce", restarts=5, steps=100),
     _attack("apgd-dlr-t", targets=9, steps=100),
@@ -91,6 +112,8 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
                 meaning="for every change: within a few points of `standard`",
                 attacks=_QUICK,
                 targeted=(_attack("minimum-margin", targets=1, steps=20),),
+                draws=2,
+                random=(_ascent(3), _margins(2, 5)),
             ),
             Suite(
                 name="standard",
@@ -100,7 +123,8 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
                     _attack("minimum-margin", targets=1, steps=40),
                     _attack("apgd-ce", steps=40),
                 ),
-                draws=10,
+                draws=2,
+                random=(_ascent(5), _margins(2, 12), _second_look(1, 40)),
             ),
             Suite(
                 name="thorough",

@@ -74,7 +74,7 @@ def gate_plans(
         named = [(attack.name, attack.parameters, attack.restarts) for attack in gate.attacks]
     else:
         draws = suite.draws if random_output else 1
-        chosen = suite.attacks_for(gate.norm, gate.criterion)
+        chosen = suite.attacks_for(gate.norm, gate.criterion, random_output=random_output)
         named = [_named(attack, draws=draws) for attack in chosen]
     if not named:
         message = f"attacks that need no gradient for norm {gate.norm}, but there are none"

@@ -12,10 +12,12 @@ from fgmf.attacks.criteria import Criterion
 from fgmf.datasets import Samples, collect_samples
 from fgmf.gates.checking import GateCheck, settled
 from fgmf.gates.examples import save_examples
+from fgmf.gates.leniency import observe_leniency
 from fgmf.gates.robustness_attacks import gate_plans
 from fgmf.gates.robustness_evidence import evidence_of, rerun_of
 from fgmf.gates.subject import MeasuredImages, choose_images
 from fgmf.preflight import inspect
+from fgmf.preflight.policy import in_order, judge_observations
 from fgmf.robustness import (
     RobustnessMeasurement,
     RobustnessPlan,
@@ -76,10 +78,11 @@ class _Check(GateCheck):
         blocked = self.blocked()
         if blocked is not None:
             return blocked
-        subject = self._subject(samples)
+        subject, plans = self._subject(samples), self._plans_seen()
+        self._remark(subject, plans)
         plan = RobustnessPlan(
             threat=threat,
-            attacks=self._plans_seen(),
+            attacks=plans,
             seed=self.seed,
             deadline=deadline,
             expect_steady="nondeterministic-output" not in gate.waive,
@@ -94,6 +97,17 @@ class _Check(GateCheck):
             own = meter.since(before, seconds=measurement.cost.seconds)
             self.elsewhere = measurement.cost - own
         return self._verdict(measurement, subject, threat)
+
+    def _remark(self, subject: MeasuredImages, plans: tuple[AttackPlan, ...]) -> None:
+        """Add what is to be said of a gate that nearly every model passes."""
+        observed = observe_leniency(
+            threshold=self.gate.min_robust_accuracy,
+            class_sizes=subject.class_sizes,
+            plans=plans,
+            gradient_available=self.classifier.gradient_available,
+        )
+        found = judge_observations(observed, kind=self.kind, waive=self.gate.waive)
+        self.findings = in_order((*self.findings, *found))
 
     def _measured(self, subject: MeasuredImages, plan: RobustnessPlan) -> RobustnessMeasurement:
         criterion = criterion_of(self.gate, self.classifier, subject)

@@ -72,6 +72,7 @@ class Observation:
 
 
 _USAGE = {
+    "attacks-weak": "The attacks take so few steps that they hardly ever succeed.",
     "bounds-wider-than-images": "The images fill only a small part of the bounds.",
     "clean-accuracy-at-chance": "The model is no better than guessing on these labels.",
     "constant-images": "Images in which all pixels are equal.",
@@ -98,6 +99,7 @@ _USAGE = {
     "normalised-twice": "The model is much better without the adapter's normalisation.",
     "output-shape": "The output holds no logits of shape (images, classes).",
     "single-class-data": "All labels are the same class.",
+    "threshold-at-chance": "A model that always gives the same answer would pass.",
     "too-few-images": "No images, or too few to decide anything.",
     "train-mode": "The model was in train mode; the adapter measures it in eval mode.",
 }
@@ -223,6 +225,11 @@ def judge_observations(
         _finding(entry, kind=kind, waived=waived, needs_gradient=needs_gradient)
         for entry in observations
     ]
+    return in_order(findings)
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings, errors first, then by name."""
     return tuple(sorted(findings, key=lambda f: (_ORDER[f.severity], f.name, f.message)))
 
 

@@ -89,7 +89,7 @@ def test_restarts_are_the_suites_or_the_gates() -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "draws"), [("quick", 1), ("standard", 10), ("thorough", 20)])
+@pytest.mark.parametrize(("name", "draws"), [("quick", 2), ("standard", 2), ("thorough", 20)])
 def test_a_random_model_is_averaged_over_draws(name: str, draws: int) -> None:
     gate = gate_of(suite=name)
     for plan in gate_plans(gate, gradient_available=True, random_output=True):

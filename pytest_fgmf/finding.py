@@ -45,9 +45,8 @@ def find_root_file(session: GateSession) -> Path | None:
     """Find the gate file that belongs to the run, wherever its tests lie.
 
     Returns:
-        The one that an option names; else that of the root directory; else, where pytest has
-        no configuration file and chose its root itself, that of a directory above it inside
-        the same repository.
+        The one that an option names; else that of the root directory; else that of a directory
+        above it, or above an argument, inside the same repository (`root_directories`).
 
     Raises:
         pytest.UsageError: The named file does not exist.

@@ -35,6 +35,7 @@ def finish(session: GateSession, run: pytest.Session) -> None:
         return
     _compare(session, run)
     complaints = [] if session.broken else [*unmet_requirements(session), *_namesakes(session)]
+    session.unwritten.extend(_rewritten(session, run))
     for record in complaints:
         session.forget_uncounted(record)
         if run.exitstatus in _FINISHED:
@@ -42,7 +43,6 @@ def finish(session: GateSession, run: pytest.Session) -> None:
             session.config.hook.pytest_runtest_logreport(report=report)
         else:
             session.records.append(record)
-    session.unwritten.extend(_rewritten(session, run))
     for path in session.settings.reports:
         _write(session, path)
     if run.exitstatus in _FINISHED and (complaints or session.unwritten):

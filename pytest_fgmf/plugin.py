@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pytest_fgmf.fixtures import GateFixture
@@ -131,16 +132,33 @@ def any_sign(config: pytest.Config) -> bool:
 
 
 def root_directories(config: pytest.Config) -> list[Path]:
-    """Directories whose gate file is that of the run, the nearest first."""
-    directories = [config.rootpath]
+    """Directories whose gate file is that of the run, pytest's root first.
+
+    A configuration file below the repository's root, ``-c`` or a start from above move pytest's
+    root away from the gate file; so every directory counts from the root and the arguments up to
+    where pytest was started, as long as it is the same repository.
+    """
+    start, root = config.invocation_params.dir, config.rootpath
+    directories = [root]
     if config.inipath is None:
-        above = []
-        for directory in (config.rootpath, *config.rootpath.parents):
-            above.append(directory)
-            if (directory / ".git").exists():
-                directories += above[1:]
-                break
+        above = list(_upwards(root))
+        if (above[-1] / ".git").exists():
+            directories += above[1:]
+    for place in (root, *(start / argument.partition("::")[0] for argument in config.args)):
+        if place == start or start in place.parents:
+            inside = [
+                above for above in _upwards(place) if above == start or start in above.parents
+            ]
+            directories += [above for above in inside if above not in directories]
     return directories
+
+
+def _upwards(directory: Path) -> Iterator[Path]:
+    """A directory and those above it, up to the root of its repository or of the disk."""
+    for above in (directory, *directory.parents):
+        yield above
+        if (above / ".git").exists():
+            return
 
 
 def may_hold_gates(directory: Path) -> bool:

@@ -72,6 +72,7 @@ FOOLBOX_ENTRIES = (
     ),
     CatalogueEntry(
         name="deepfool",
+        follows_margin=True,
         title="DeepFool",
         foolbox_classes={"linf": "LinfDeepFoolAttack", "l2": "L2DeepFoolAttack"},
         targeted=False,
@@ -85,6 +86,7 @@ FOOLBOX_ENTRIES = (
     ),
     CatalogueEntry(
         name="carlini-wagner",
+        follows_margin=True,
         title="C&W",
         foolbox_classes={"l2": "L2CarliniWagnerAttack"},
         minimum_norm=True,
@@ -107,6 +109,7 @@ FOOLBOX_ENTRIES = (
     ),
     CatalogueEntry(
         name="fmn",
+        follows_margin=True,
         title="FMN",
         foolbox_classes={"linf": "LInfFMNAttack", "l2": "L2FMNAttack", "l1": "L1FMNAttack"},
         minimum_norm=True,
@@ -115,6 +118,7 @@ FOOLBOX_ENTRIES = (
     ),
     CatalogueEntry(
         name="ead",
+        follows_margin=True,
         title="EAD",
         foolbox_classes={"l1": "EADAttack"},
         minimum_norm=True,
@@ -124,6 +128,7 @@ FOOLBOX_ENTRIES = (
     ),
     CatalogueEntry(
         name="brendel-bethge",
+        follows_margin=True,
         title="Brendel-Bethge",
         foolbox_classes={
             "linf": "LinfinityBrendelBethgeAttack",
@@ -140,6 +145,7 @@ FOOLBOX_ENTRIES = (
     ),
     CatalogueEntry(
         name="boundary",
+        follows_margin=True,
         title="Boundary",
         foolbox_classes={"l2": "BoundaryAttack"},
         needs_gradient=False,
@@ -149,6 +155,7 @@ FOOLBOX_ENTRIES = (
     ),
     CatalogueEntry(
         name="hop-skip-jump",
+        follows_margin=True,
         title="HopSkipJump",
         foolbox_classes={"linf": "HopSkipJumpAttack", "l2": "HopSkipJumpAttack"},
         needs_gradient=False,

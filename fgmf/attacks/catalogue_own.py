@@ -34,6 +34,7 @@ def _apgd(name: str, title: str, **more: Parameter) -> CatalogueEntry:
         engine="own",
         made_for=_ALL,
         whole_list=True,
+        follows_margin=name != "apgd-ce",
         parameters={"steps": _STEPS, **more, "random_start": _RANDOM_START, **_EOT},
     )
 
@@ -45,6 +46,7 @@ OWN_ENTRIES = (
     _apgd("apgd-margin", "APGD-margin"),
     CatalogueEntry(
         name="minimum-margin",
+        follows_margin=True,
         title="minimum margin",
         engine="own",
         made_for=_ALL,
@@ -58,6 +60,7 @@ OWN_ENTRIES = (
     ),
     CatalogueEntry(
         name="minimum-norm",
+        follows_margin=True,
         title="minimum norm",
         engine="own",
         made_for=_ALL,
@@ -73,6 +76,7 @@ OWN_ENTRIES = (
     ),
     CatalogueEntry(
         name="square",
+        follows_margin=True,
         title="Square",
         engine="own",
         made_for=("linf", "l2"),

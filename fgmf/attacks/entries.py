@@ -69,6 +69,8 @@ class CatalogueEntry:
         random: True if restarts can differ.
         needs_start: True if it walks from a given misclassified image.
         targeted: True if it can aim at a class.
+        follows_margin: True if it follows differences of logits, or sees scores alone, so that a
+            saturated cross-entropy does not blind it.
         whole_list: True if it is given all images at once and does batches and restarts on
             its own; False if it is called once per batch and restart.
         one_by_one: True if Foolbox's arithmetic mixes the images of a batch, so that a result
@@ -89,6 +91,7 @@ class CatalogueEntry:
     random: bool = True
     needs_start: bool = False
     targeted: bool = True
+    follows_margin: bool = False
     whole_list: bool = False
     one_by_one: bool = False
     constraint_argument: bool = False

@@ -92,7 +92,7 @@ def _second_look(targets: int, steps: int) -> SuiteAttack:
     return _attack("apgd-dlr-t", targets=targets, steps=steps)
 
 
-_QUICK = _everywhere(_ascent(5), _margins(2, 18))
+_QUICK = _everywhere(_ascent(5), _margins(1, 25))
 _STANDARD = _everywhere(_ascent(5), _margins(5, 20), _second_look(2, 60))
 _LONG = (
     _attack("apgd-ce", restarts=5, steps=100),

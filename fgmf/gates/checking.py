@@ -38,6 +38,7 @@ class GateCheck(ABC):
         context: Facts about the run.
         findings: Of the preflight, once it was there.
         elsewhere: Passes that other processes made for this gate.
+        follows_margin: One of its attacks follows the margin, which saturation does not flatten.
     """
 
     gate: GateSpecification
@@ -47,6 +48,7 @@ class GateCheck(ABC):
     context: RunContext
     findings: tuple[Finding, ...] = ()
     elsewhere: Cost = field(default_factory=Cost)
+    follows_margin: bool = False
 
     @abstractmethod
     def run(self, images: Images, labels: Labels) -> Verdict:
@@ -101,7 +103,8 @@ class GateCheck(ABC):
     def finished(self, verdict: Verdict, cost: Cost) -> Verdict:
         """Add what every verdict carries, and see to it that no waiver makes a PASS."""
         accepted = self.gate.inconclusive == "pass"
-        forbidden = forbidding(self.findings)
+        accepted &= verdict.outcome is Outcome.INCONCLUSIVE
+        forbidden = forbidding(self.findings, follows_margin=self.follows_margin)
         if forbidden and verdict.outcome in {Outcome.PASS, Outcome.INCONCLUSIVE}:
             accepted = False
             if verdict.outcome is Outcome.PASS:

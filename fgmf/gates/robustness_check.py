@@ -80,6 +80,7 @@ class _Check(GateCheck):
             return blocked
         subject, plans = self._subject(samples), self._plans_seen()
         self._remark(subject, plans)
+        self.follows_margin = any(plan.entry.follows_margin for plan in plans)
         plan = RobustnessPlan(
             threat=threat,
             attacks=plans,

@@ -33,6 +33,8 @@ robust accuracy would be inflated by as much."""
 _SEVERAL: Final = 3
 """Of a handful of images, one or two are no share to speak of."""
 _MOST: Final = 0.5
+_SAME_OUTPUT: Final = 1e-2
+"""Share of the spread: kernels chosen for recording may round otherwise, low precision included."""
 _VANISHED_NORM: Final = 1e-12
 """L2 and L1 attacks divide by max(norm, 1e-12): below, their steps are no longer full ones."""
 _SMALLEST: Final = torch.finfo(torch.float32).tiny
@@ -152,6 +154,29 @@ def margin_of(logits: Logits, predicted: Labels, runner_up: Labels) -> torch.Ten
     """Logit of the predicted class minus that of the runner-up: (n,)."""
     rows = torch.arange(logits.shape[0], device=logits.device)
     return logits[rows, predicted.to(logits.device)] - logits[rows, runner_up.to(logits.device)]
+
+
+def observe_modes(recorded: Logits, plain: Logits) -> Iterator[Observation]:
+    """Compare what the model says when gradients are recorded with what it says otherwise.
+
+    Args:
+        recorded: (n, classes) logits of some images, with gradients recorded: what attacks see.
+        plain: (n, classes) of the same images without: what verdicts are about.
+    """
+    spread = (plain.amax(dim=1) - plain.amin(dim=1)).clamp_min(1e-30)
+    apart = (recorded.to(plain) - plain).abs().amax(dim=1) / spread
+    moved = ~(apart <= _SAME_OUTPUT)
+    if bool(moved.any()):
+        yield Observation(
+            name="gradient-mode-changes-output",
+            severity="error",
+            message=f"the logits of {int(moved.sum())} of {len(moved)} images differ by up to "
+            f"{float(apart.max()):.2g} of their spread when gradients are recorded: attacks see "
+            "another model than the one that is judged",
+            fix="remove what depends on torch.is_grad_enabled() or requires_grad from the "
+            "forward pass",
+            evidence={"images": int(moved.sum()), "image_count": len(moved)},
+        )
 
 
 def observe_blocked(reason: str) -> Observation:

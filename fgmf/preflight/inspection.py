@@ -35,6 +35,7 @@ from fgmf.preflight.gradients import (
     observe_blocked,
     observe_gradients,
     observe_missing,
+    observe_modes,
     probe_points,
 )
 from fgmf.preflight.labels import (
@@ -90,7 +91,7 @@ def inspect(  # noqa: PLR0913 - keyword-only settings of one question
     Raises:
         InvalidInput: A waived name is unknown.
 
-    Cost: at most 15 forward and 2 backward passes for each of at most 64 images; one look at
+    Cost: at most 16 forward and 2 backward passes for each of at most 64 images; one look at
         every image. The model is left as it was.
     Randomness: `seed`.
     """
@@ -207,6 +208,9 @@ def _observe_gradients(request: _Request, images: Images, *, steady: bool) -> It
         yield observe_blocked(str(error))
         return
     found = list(observe_gradients(measured, norm=request.norm))
+    if steady:
+        plain = classifier.logits_in_batches(points)
+        found += observe_modes(measured.logits, plain)
     yield from found
     if steady and not any(observation.severity == "error" for observation in found):
         yield from observe_consistency(classifier, points, measured, seed=request.seed)

@@ -110,6 +110,7 @@ _MASKING = {
 }
 _GRADIENT = {
     "gradient-blocked": "The graph from the output to the image is cut.",
+    "gradient-mode-changes-output": "The output differs when gradients are recorded.",
     "gradient-inconsistent": "The gradient does not predict how the output changes.",
     "gradient-nonfinite": "NaN or infinite gradients.",
     "gradient-zero": "The gradient with respect to the image is zero.",
@@ -136,11 +137,17 @@ _FORBIDS_PASS: Final = frozenset(
         "batch-dependent-output",
         "forward-changes-state",
         "gradient-blocked",
+        "gradient-inconsistent",
+        "gradient-mode-changes-output",
         "gradient-nonfinite",
         "gradient-zero",
         "nondeterministic-output",
+        "probabilities-not-logits",
+        "saturated-logits",
     }
 )
+MARGIN_UNHARMED: Final = frozenset({"probabilities-not-logits", "saturated-logits"})
+"""Findings that harm the cross-entropy alone: attacks that follow the margin see past them."""
 
 
 def _kinds(
@@ -238,12 +245,17 @@ def blocking(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(f for f in findings if f.severity == "error" and not f.waived)
 
 
-def forbidding(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def forbidding(findings: Iterable[Finding], *, follows_margin: bool = False) -> tuple[Finding, ...]:
     """Return the findings that forbid a PASS: errors that no waiver can make harmless.
 
     A gate that was measured in spite of them can FAIL, and never PASS.
+
+    Args:
+        findings: Of a gate.
+        follows_margin: One of its attacks follows the margin, which saturation does not flatten.
     """
-    return tuple(f for f in findings if f.severity == "error" and f.name in _FORBIDS_PASS)
+    names = _FORBIDS_PASS - MARGIN_UNHARMED if follows_margin else _FORBIDS_PASS
+    return tuple(f for f in findings if f.severity == "error" and f.name in names)
 
 
 def _finding(

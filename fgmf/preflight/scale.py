@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _TINY: Final = {"linf": 1e-3, "l2": 2e-4, "l1": 1e-5}
 """Budgets below these shares of the range are smaller than any in use: Linf 1/255 is 4e-3 of
 [0, 1]; L2 0.1 on 224x224 colour is 2.6e-4 of the diagonal; L1 is looked at per pixel."""
+_ABSURD: Final = 0.2
+"""Of those budgets: 8/255 that was divided by 255 once more is 1.2e-4 of the range."""
 _RESOLUTION: Final = 2.0**-22
 """Two steps of float32 near 1."""
 _LEVELS: Final = 8.0
@@ -109,7 +111,9 @@ def _observe_tiny(statistics: ImageStatistics, threat: ThreatModel) -> Iterator[
     lost = threat.epsilon < _RESOLUTION * max(abs(lower), abs(upper))
     yield Observation(
         name="epsilon-tiny",
-        severity="error" if lost or upper - lower >= _UNIT_RANGE else "warning",
+        severity="error"
+        if lost or upper - lower >= _UNIT_RANGE or share < _ABSURD * _TINY[threat.norm]
+        else "warning",
         message=f"{threat.describe()} is {share:.2g} of the range of the bounds "
         f"[{lower:g}, {upper:g}]: almost no image can be broken",
         fix=f"give epsilon in the units of the bounds (for that of [0, 1]: "

@@ -70,7 +70,9 @@ def measure_shared(
     """
     if processes is None:
         return measure_robustness(classifier, images, criterion, plan, keys=keys)
-    talk = _Talk(processes, subject=_subject(plan, keys))
+    talk = _Talk(
+        processes, subject=_subject(classifier, criterion, plan, keys), steady=plan.expect_steady
+    )
     asked = plan.enough
 
     def is_enough(known: RobustnessMeasurement) -> bool:
@@ -93,8 +95,8 @@ class _Talk:
     document of each.
     """
 
-    def __init__(self, processes: Processes, *, subject: str) -> None:
-        self._processes, self._subject = processes, subject
+    def __init__(self, processes: Processes, *, subject: str, steady: bool) -> None:
+        self._processes, self._subject, self._steady = processes, subject, steady
 
     def look(self, known: RobustnessMeasurement) -> RobustnessMeasurement:
         """Tell what is known so far, and hear the same of all.
@@ -119,7 +121,21 @@ class _Talk:
         """
         answers = self._until_all_ended({"ended": True, "known": _document(measured)})
         self._refuse(answers)
+        self._refuse_other_answers(measured, answers)
         return _joined(measured, answers, example_limit=example_limit)
+
+    def _refuse_other_answers(
+        self, measured: RobustnessMeasurement, answers: list[dict[str, Any]]
+    ) -> None:
+        """A callable has no digest: that it is the same one shows in what it predicts."""
+        predicted = measured.predicted.tolist()
+        for rank, answer in enumerate(answers):
+            if self._steady and answer["known"]["predicted"] != predicted:
+                message = (
+                    "expected the same clean predictions in every process, got others in process "
+                    f"{rank}: it holds another model"
+                )
+                raise ProcessLost(message)
 
     def leave(self, reason: str) -> None:
         """Tell the others that this process cannot do its part."""
@@ -143,21 +159,43 @@ class _Talk:
                 raise ProcessLost(f"process {rank} could not do its part: {answer['error']}")
             if answer.get("subject") != self._subject:
                 message = (
-                    "expected the same gate on the same images in every process, got another in "
-                    f"process {rank}; the data factory must return the same data in each"
+                    "expected the same gate, model, images and labels in every process, got "
+                    f"others in process {rank}; the factories must return the same in each"
                 )
                 raise ProcessLost(message)
 
 
-def _subject(plan: RobustnessPlan, keys: Sequence[str]) -> str:
-    """Digest of what is measured: processes that are not at the same gate must not be joined."""
+def _subject(
+    classifier: Classifier, criterion: Criterion, plan: RobustnessPlan, keys: Sequence[str]
+) -> str:
+    """Digest of what is measured: only the same question on the same model may be joined."""
+    model: list[Json] = [
+        classifier.state_digest(),
+        str(classifier.dtype),
+        repr(classifier.normalization),
+        repr(classifier.output),
+    ]
+    targets = criterion.targets
+    rule: list[Json] = [
+        criterion.kind,
+        criterion.top_k,
+        criterion.labels.tolist(),
+        [] if targets is None else targets.tolist(),
+    ]
     attacks: list[Json] = [
         {"label": a.label, "parameters": dict(a.parameters), "restarts": a.restarts}
         for a in plan.attacks
     ]
     threat: list[Json] = [plan.threat.norm, plan.threat.epsilon, *plan.threat.bounds]
     return json_digest(
-        {"keys": [*keys], "attacks": attacks, "threat": threat, "seed": str(plan.seed)}
+        {
+            "model": model,
+            "rule": rule,
+            "keys": [*keys],
+            "attacks": attacks,
+            "threat": threat,
+            "seed": str(plan.seed),
+        }
     )
 
 

@@ -98,7 +98,9 @@ def _accepted(gate: Gate, verdict: object) -> Verdict:
     plain = Verdict.from_document(documents[0])
     tolerated = getattr(gate, "inconclusive", "fail") == "pass"
     accepted = (
-        plain.outcome is Outcome.INCONCLUSIVE and tolerated and not forbidding(plain.findings)
+        plain.outcome is Outcome.INCONCLUSIVE
+        and tolerated
+        and (plain.accepted or not forbidding(plain.findings))
     )
     return replace(plain, gate=gate_name(gate), accepted=accepted)
 

@@ -99,6 +99,37 @@ def test_a_start_in_a_subdirectory_does_not_lose_the_gates(
     assert "not run" not in result.stdout.str()
 
 
+@pytest.mark.parametrize(
+    ("files", "arguments"),
+    [
+        ({"tests/pytest.ini": "[pytest]\n"}, ["tests"]),
+        ({"tests/pyproject.toml": "[project]\nname = 'x'\nversion = '1'\n"}, ["tests"]),
+        ({"ci/pytest.ini": "[pytest]\n"}, ["-c", "ci/pytest.ini", "tests"]),
+    ],
+)
+def test_a_root_that_a_configuration_file_moves_does_not_lose_the_gates(
+    project: Project, files: dict[str, str], arguments: list[str]
+) -> None:
+    project.gates('name = "bad"\noutcome = "fail"\nrequired = true')
+    project.write("tests/test_own.py", "def test_own(): pass\n")
+    for name, text in files.items():
+        project.write(name, text)
+    result = project.run(*arguments, "--fgmf-report=json:report.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert project.outcomes() == {"bad": "fail"}
+    result.assert_outcomes(passed=1, failed=1)
+
+
+def test_a_start_one_level_up_does_not_lose_the_gates(project: Project) -> None:
+    project.gates('name = "bad"\noutcome = "fail"', name="repo/fgmf.toml")
+    project.write("repo/conftest.py", (project.path / "conftest.py").read_text())
+    (project.path / "conftest.py").unlink()
+    (project.path / "repo" / ".git").mkdir()
+    project.write("repo/tests/test_own.py", "def test_own(): pass\n")
+    result = project.run("repo/tests")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
 def test_no_gate_file_of_a_stranger_above_is_taken(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

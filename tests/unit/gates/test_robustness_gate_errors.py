@@ -300,7 +300,7 @@ def test_an_onnx_file_and_pgd_do_not_go_together(check: Check, onnx_file: Path) 
     assert "gradients for pgd, got one without" in verdict.reason
     assert "black-box" in verdict.reason
     verdict = check(onnx_file, attacks=(), suite="quick")
-    assert "gradients for minimum-margin of suite quick" in verdict.reason
+    assert "gradients for apgd-ce of suite quick" in verdict.reason
 
 
 def test_broken_images_are_saved_unless_they_are_confidential(check: Check, tmp_path: Path) -> None:

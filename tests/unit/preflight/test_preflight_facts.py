@@ -42,6 +42,10 @@ def blocked(found: dict[str, Any]) -> set[str]:
     [
         (lambda model, x: model((x * 15).round() / 15), "gradient-zero"),
         (lambda model, x: model(x.detach()), "gradient-blocked"),
+        (
+            lambda model, x: model(x.flip(3)) if torch.is_grad_enabled() else model(x),
+            "gradient-mode-changes-output",
+        ),
     ],
 )
 def test_rounding_and_detach(

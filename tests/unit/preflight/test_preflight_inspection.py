@@ -29,7 +29,7 @@ def test_cost_stays_within_what_is_promised(
 ) -> None:
     subject = classifier(standard, batch_size=batch_size)
     assert inspect(subject, test_set, threat=THREAT) == ()
-    assert subject.cost_meter.forward_passes <= 15 * 64
+    assert subject.cost_meter.forward_passes <= 16 * 64
     assert subject.cost_meter.backward_passes == 2 * 64
 
 
@@ -38,7 +38,7 @@ def test_a_poor_model_costs_no_more_than_promised(test_set: Samples) -> None:
     subject = classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
     found = inspect(subject, test_set, threat=THREAT)
     assert [f.name for f in blocking(found)] == ["clean-accuracy-at-chance"]
-    assert subject.cost_meter.forward_passes <= 15 * 64
+    assert subject.cost_meter.forward_passes <= 16 * 64
 
 
 def test_the_model_is_left_as_it_was(test_set: Samples) -> None:

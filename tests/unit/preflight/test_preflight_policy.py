@@ -108,14 +108,20 @@ def test_waived_errors_stay_visible_and_no_longer_block() -> None:
         ("gradient-nonfinite", True),
         ("gradient-zero", True),
         ("nondeterministic-output", True),
+        ("gradient-inconsistent", True),
+        ("gradient-mode-changes-output", True),
+        ("probabilities-not-logits", True),
+        ("saturated-logits", True),
         ("epsilon-zero", False),
-        ("saturated-logits", False),
     ],
 )
 def test_no_waiver_makes_a_pass_of_attacks_that_cannot_work(name: str, *, forbids: bool) -> None:
     waived = judge_observations([seen(name)], kind="robustness", waive=[name])
     assert blocking(waived) == ()
     assert [f.name for f in forbidding(waived)] == ([name] if forbids else [])
+    margin = forbidding(waived, follows_margin=True)
+    blind = {"probabilities-not-logits", "saturated-logits"}
+    assert [f.name for f in margin] == ([name] if forbids and name not in blind else [])
     for lighter in (
         judge_observations([seen(name, "warning")], kind="robustness", waive=[name]),
         judge_observations([seen(name)], kind="gradient-masking", waive=[name]),

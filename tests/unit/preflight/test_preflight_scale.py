@@ -98,7 +98,11 @@ def test_a_budget_that_float32_cannot_hold_is_an_error() -> None:
 
 
 def test_a_tiny_budget_on_the_unit_range_may_be_meant() -> None:
-    assert found(UNIT, 1e-4)["epsilon-tiny"].severity == "warning"
+    assert found(UNIT, 3e-4)["epsilon-tiny"].severity == "warning"
+
+
+def test_a_budget_that_was_scaled_twice_is_an_error() -> None:
+    assert found(UNIT, 8 / 255 / 255)["epsilon-tiny"].severity == "error"
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,24 @@ def test_one_that_raises_ends_all(count: int, *, asked: bool) -> None:
         assert "process 1 could not do its part" in str(results[rank])
 
 
+@pytest.mark.parametrize("other", ["model", "labels", "callable"])
+def test_another_model_or_other_labels_are_refused(other: str) -> None:
+    def work(member: Member) -> RobustnessMeasurement:
+        model: Any = CurvedModel(seed=member.rank if other != "labels" else 0)
+        labels = LABELS.clone()
+        if other == "labels" and member.rank == 1:
+            labels[3] = (labels[3] + 1) % 4
+        if other == "callable":
+            model = model.forward
+        return measure_shared(
+            classify(model), IMAGES, rule(labels), PLAN, keys=KEYS, processes=member
+        )
+
+    for result in together(2, work):
+        assert isinstance(result, ProcessLost)
+        assert "in every process, got others in process" in str(result)
+
+
 def test_other_images_in_another_process_are_refused() -> None:
     def work(member: Member) -> RobustnessMeasurement:
         images = IMAGES.roll(member.rank, 0)
@@ -180,7 +198,7 @@ def test_other_images_in_another_process_are_refused() -> None:
 
     for result in together(2, work):
         assert isinstance(result, ProcessLost)
-        assert "expected the same gate on the same images in every process" in str(result)
+        assert "expected the same gate, model, images and labels in every process" in str(result)
 
 
 def _listed(start: torch.Tensor | None) -> Any:

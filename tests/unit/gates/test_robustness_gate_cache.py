@@ -26,6 +26,7 @@ LABELS[::9] = (LABELS[::9] + 1) % 4
 NOISE = {"name": "additive-noise", "repeats": 2, "restarts": 2}
 ATTACKS: tuple[Any, ...] = (NOISE, {"name": "pgd", "steps": 5})
 WALKS: tuple[Any, ...] = (NOISE, {"name": "hop-skip-jump", "steps": 1})
+RADII: tuple[Any, ...] = (NOISE, {"name": "minimum-norm", "steps": 8}, {"name": "pgd", "steps": 4})
 
 
 class Bench:
@@ -77,12 +78,15 @@ def attacked(verdict: Verdict) -> int:
     return COUNT - len(verdict.evidence["misclassified_images"])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("attacks", [ATTACKS, WALKS], ids=["gradients", "walks"])
+@pytest.mark.parametrize(
+    "attacks", [ATTACKS, WALKS, RADII, "quick"], ids=["gradients", "walks", "radii", "suite"]
+)
 @pytest.mark.parametrize("sequential", [False, True])
 def test_cold_and_warm_report_what_is_reported_without_a_cache(
     bench: Bench, attacks: Any, *, sequential: bool
 ) -> None:
-    gate = {"attacks": attacks, "sequential": sequential, "min_robust_accuracy": 0.5}
+    named = {"suite": attacks, "attacks": ()} if isinstance(attacks, str) else {"attacks": attacks}
+    gate = {**named, "sequential": sequential, "min_robust_accuracy": 0.5}
     plain = bench(cached=False, **gate)
     files = bench.files()
     cold, warm = bench(**gate), bench(**gate)

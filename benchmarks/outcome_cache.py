@@ -14,7 +14,7 @@ import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.pairing import machine_facts
 from fgmf import Classifier
@@ -28,31 +28,26 @@ if TYPE_CHECKING:
     from fgmf.verdict import Verdict
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "digits"
-SUITES: dict[str, dict[str, Any]] = {
-    "the attacks of a gate that names none": {},
-    "suite standard": {"suite": "standard"},
-}
 
 
-def gated(model: nn.Module, cache: Path | None, **settings: Any) -> Verdict:
+def gated(model: nn.Module, cache: Path | None, *, images: int | Literal["all"] = "all") -> Verdict:
     """Gate a network with a threshold that everything meets: only cost and report count."""
-    values = {"images": "all", **settings}
-    gate = RobustnessGate(norm="linf", epsilon=0.15, min_robust_accuracy=0.0, seed=7, **values)
+    gate = RobustnessGate(norm="linf", epsilon=0.15, min_robust_accuracy=0.0, seed=7, images=images)
     samples = digits("test")
     context = RunContext(cache_directory=cache, notify=print)
     classifier = Classifier(model, bounds=(0, 1), device="cpu")
     return gate.check(classifier, samples.images, samples.labels, context=context)
 
 
-def rows(model: nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
+def rows(model: nn.Module) -> dict[str, Any]:
     """Costs of a gate with caches that know nothing, all, and a part."""
     with tempfile.TemporaryDirectory() as folder:
         full, part = Path(folder, "full"), Path(folder, "part")
-        plain = gated(model, None, **settings)
-        cold = gated(model, full, **settings)
-        warm = gated(model, full, **settings)
-        gated(model, part, **{**settings, "images": 200})
-        partly = gated(model, part, **settings)
+        plain = gated(model, None)
+        cold = gated(model, full)
+        warm = gated(model, full)
+        gated(model, part, images=200)
+        partly = gated(model, part)
     for verdict in (cold, warm, partly):
         if replace(verdict, cost=Cost()) != replace(plain, cost=Cost()):
             raise SystemExit("expected the same verdict with and without a cache, got another")
@@ -71,7 +66,7 @@ def passes(cost: dict[str, Any]) -> int:
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one network, no suite")
+    parser.add_argument("--quick", action="store_true", help="one network")
     parser.add_argument("--output", type=Path, help="JSON file for the raw figures")
     arguments = parser.parse_args()
     sys.path.insert(0, str(EXAMPLE))
@@ -79,18 +74,17 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for kind in ("standard",) if arguments.quick else ("standard", "robust"):
         model = train(kind, digits("train"))
-        for name, settings in [*SUITES.items()][: 1 if arguments.quick else None]:
-            row = rows(model, settings)
-            figures[f"{kind}: {name}"] = row
-            none = row["costs"]["none"]
-            print(f"{kind} training, {name}: robust accuracy {row['robust accuracy']:.3f}")
-            for label, cost in row["costs"].items():
-                share, seconds = passes(cost) / passes(none), cost["seconds"] / none["seconds"]
-                print(
-                    f"  {label:<12} {passes(cost):>8} passes ({share:.4f})  "
-                    f"{cost['seconds']:6.2f} s ({seconds:.3f})  "
-                    f"{cost['cached_images']} images taken"
-                )
+        row = rows(model)
+        figures[kind] = row
+        none = row["costs"]["none"]
+        print(f"{kind} training: robust accuracy {row['robust accuracy']:.3f}")
+        for label, cost in row["costs"].items():
+            share, seconds = passes(cost) / passes(none), cost["seconds"] / none["seconds"]
+            print(
+                f"  {label:<12} {passes(cost):>8} passes ({share:.4f})  "
+                f"{cost['seconds']:6.2f} s ({seconds:.3f})  "
+                f"{cost['cached_images']} images taken"
+            )
     if arguments.output is not None:
         document = {"machine": machine_facts(), "figures": figures}
         arguments.output.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")

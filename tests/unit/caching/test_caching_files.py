@@ -158,7 +158,9 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "other precision": lambda p: _with_images(p, np.zeros((1, 1, 2, 2), np.float64)),
     "other images": lambda p: _replace(p, "images.npy", _npy(np.zeros((1, 1, 2, 2), np.float32))),
     "more images": lambda p: _with_images(p, np.zeros((2, 1, 2, 2), np.float32)),
-    "no seal that fits": lambda p: _edit(p, lambda r: r.update(run=OTHER_RUN), sealed=False),
+    "no seal that fits": lambda p: _edit(
+        p, lambda r: r["outcomes"][0].update(predicted=2), sealed=False
+    ),
     "another run": lambda p: _edit(p, lambda r: r.update(run=OTHER_RUN)),
     "another version": lambda p: _edit(p, lambda r: r.update(schema="fgmf-cache/9")),
     "another key": lambda p: _edit(p, lambda r: r.update(more=1)),

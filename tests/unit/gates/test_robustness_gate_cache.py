@@ -155,6 +155,16 @@ def test_what_was_measured_otherwise_is_not_taken(bench: Bench, change: dict[str
     assert bench.notes == []
 
 
+def test_where_attacks_walk_from_other_images_all_of_them_must_be_the_same(bench: Bench) -> None:
+    pixels = PIXELS.clone()
+    pixels[1] += 1e-4
+    for attacks, taken in ((ATTACKS, True), (WALKS, False)):
+        bench(attacks=attacks)
+        assert (
+            bench(attacks=attacks, pixels=pixels[:60], labels=LABELS[:60]).cost.cached_images > 0
+        ) is taken
+
+
 def test_one_changed_weight_takes_nothing(bench: Bench) -> None:
     bench()
     model = CurvedModel()

@@ -54,6 +54,10 @@ class ProcessLost(FgmfError):
     """One of several processes that share a run is gone, or could not do its part."""
 
 
+class NotCacheable(FgmfError):
+    """What could change an outcome cannot be told apart, so outcomes are not cached."""
+
+
 class StaleEvidence(FgmfError):
     """Saved evidence does not match its recorded digest, model, or schema."""
 

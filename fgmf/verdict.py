@@ -38,11 +38,19 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Work done: passes are counted per image, so they compare across batch sizes."""
+    """Work done: passes are counted per image, so they compare across batch sizes.
+
+    Attributes:
+        forward_passes: Of one image each.
+        backward_passes: Likewise.
+        seconds: On the clock.
+        cached_images: Images whose outcome was taken from the cache instead of attacking them.
+    """
 
     forward_passes: int = 0
     backward_passes: int = 0
     seconds: float = 0.0
+    cached_images: int = 0
 
     def __sub__(self, other: Cost) -> Cost:
         """Difference of two costs, such as what other processes did of a joint one."""
@@ -50,6 +58,7 @@ class Cost:
             forward_passes=self.forward_passes - other.forward_passes,
             backward_passes=self.backward_passes - other.backward_passes,
             seconds=self.seconds - other.seconds,
+            cached_images=self.cached_images - other.cached_images,
         )
 
     def __add__(self, other: Cost) -> Cost:
@@ -58,6 +67,7 @@ class Cost:
             forward_passes=self.forward_passes + other.forward_passes,
             backward_passes=self.backward_passes + other.backward_passes,
             seconds=self.seconds + other.seconds,
+            cached_images=self.cached_images + other.cached_images,
         )
 
 

@@ -38,6 +38,12 @@ OPTIONS = (
     ("batch-size", "N", "store", "batch size of every model"),
     ("report", "json:PATH", "append", "write all verdicts to a file; can be given several times"),
     (
+        "cache",
+        "",
+        "true",
+        "keep outcomes per image in .fgmf/cache and attack what is new (off by default)",
+    ),
+    (
         "replay",
         "DIR",
         "store",
@@ -70,8 +76,8 @@ OPTIONS = (
 )
 """Stem, metavariable, argparse's action, meaning.
 
-Where the metavariable stands in brackets the option can do without a value; in the place of the
-action is then what it says without one.
+Where the metavariable stands in brackets the option can do without a value, and where there is none
+it takes none; in the place of the action is then what it says without one.
 
 The option is ``--fgmf-STEM``, the ini value and argparse's attribute ``fgmf_STEM``. Plain tuples:
 they are made in every pytest run, and a class for them takes longer than all the rest.
@@ -93,7 +99,9 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("fgmf", "gates on models (FGMF)")
     for stem, metavar, action, meaning in OPTIONS:
         flag, ini = flag_of(stem), ini_of(stem)
-        if metavar[0] == "[":
+        if not metavar:
+            group.addoption(flag, dest=ini, action="store_const", const=action, help=meaning)
+        elif metavar[0] == "[":
             shown = metavar[1:-1]
             group.addoption(flag, dest=ini, metavar=shown, nargs="?", const=action, help=meaning)
         else:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Selection = Literal["all", "node ids", "packages", "replay"]
 FAILURES_DIRECTORY: Final = Path(".fgmf", "failures")
+CACHE_DIRECTORY: Final = Path(".fgmf", "cache")
 _STATE: Final = pytest.StashKey["GateSession"]()
 
 
@@ -54,6 +55,7 @@ class GateSession:
         comparing: What was asked about baselines; None if nothing was.
         compared: What is to be shown about baselines, line by line.
         comparisons: The same for reports.
+        notes: What the user should know about the cache.
         unwritten: What else is wrong with the run: reports that could not be written, tests of
             required gates that were reported as passed though the gate did not.
     """
@@ -73,6 +75,7 @@ class GateSession:
         self.comparing: Wishes | None = None
         self.compared: list[str] = []
         self.comparisons: list[Json] = []
+        self.notes: list[str] = []
         self.unwritten: list[str] = []
         self._runs: dict[Path, GateRun] = {}
         self._collected_samples: tuple[object, Samples] | None = None
@@ -130,9 +133,29 @@ class GateSession:
                 root=self.config.rootpath,
                 failures_directory=self.config.rootpath / FAILURES_DIRECTORY,
                 reproduce=lambda name: self.command(f"{shown}::{name}"),
+                cache_directory=self.cache_directory(path),
+                notify=self.notes.append,
             )
             self._runs[path] = GateRun(self.gate_file(path), settings)
         return self._runs[path]
+
+    def cache_directory(self, path: Path | None) -> Path | None:
+        """Return where outcomes are kept between runs; None where they are not.
+
+        Args:
+            path: The gate file; None where there is none.
+        """
+        if not self.settings.cache or self.measures_anew:
+            return None
+        place = self.config.rootpath if path is None else path.parent
+        return place / CACHE_DIRECTORY
+
+    @property
+    def measures_anew(self) -> bool:
+        """Whether the run's profile is one that uses no cache, whoever asks for it."""
+        from fgmf.gatefile.profiles import FRESH_PROFILE, active_profile
+
+        return active_profile(self.settings.profile) == FRESH_PROFILE
 
     def root_run(self) -> GateRun:
         """Return the run of the root's gate file.
@@ -268,6 +291,7 @@ class GateSession:
             {
                 "deselected": deselected,
                 "required": sorted(self.required_elsewhere),
+                "notes": self.notes,
                 "broken": self.broken,
             }
         )
@@ -277,6 +301,7 @@ class GateSession:
         document: dict[str, Any] = json.loads(text)
         self.broken |= document["broken"]
         self.required_elsewhere |= set(document["required"])
+        self.notes += document["notes"]
         for nodeid in document["deselected"]:
             self.fates.setdefault(nodeid, "deselected")
 
@@ -293,6 +318,8 @@ class GateSession:
             root=self.config.rootpath,
             failures_directory=self.config.rootpath / FAILURES_DIRECTORY,
             reproduce=self.command(node_id(item)),
+            cache_directory=self.cache_directory(self.root_file),
+            notify=self.notes.append,
         )
 
     def _readable_root_gates(self) -> GateFile | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_SWITCH: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Settings(NamedTuple):
@@ -20,6 +23,7 @@ class Settings(NamedTuple):
         device: Device of every model.
         batch_size: Batch size of every model.
         reports: JSON files to write.
+        cache: Keep outcomes per image between runs.
         replay: Directory of saved evidence to run again, and nothing else.
         require: Gates that must have run.
         require_always: Those of them that the command line names: they must have run even if
@@ -32,6 +36,7 @@ class Settings(NamedTuple):
     device: str | None
     batch_size: int | None
     reports: tuple[Path, ...]
+    cache: bool
     replay: Path | None
     require: tuple[str, ...]
     require_always: tuple[str, ...]
@@ -52,6 +57,7 @@ def read_settings(config: pytest.Config) -> Settings:
         device=_value(config, "fgmf_device"),
         batch_size=_whole_number(config, "fgmf_batch_size", lowest=1, below=2**31),
         reports=tuple(_report(text, _base(config, given=given)) for text, given in reports),
+        cache=_switch(config, "fgmf_cache"),
         replay=_path(config, "fgmf_replay"),
         require=tuple(dict.fromkeys((*on_command_line, *config.getini("fgmf_require")))),
         require_always=on_command_line,
@@ -62,6 +68,14 @@ def _value(config: pytest.Config, name: str) -> str | None:
     given = config.getoption(name)
     value = config.getini(name) if given is None else given
     return str(value).strip() or None if value is not None else None
+
+
+def _switch(config: pytest.Config, name: str) -> bool:
+    value = (_value(config, name) or "false").lower()
+    if value not in _SWITCH:
+        flag = f"--{name.replace('_', '-')}"
+        raise pytest.UsageError(f"{flag} ({name}): expected true or false, got {value!r}")
+    return _SWITCH[value]
 
 
 def _values(config: pytest.Config, name: str) -> list[tuple[str, bool]]:

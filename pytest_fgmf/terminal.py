@@ -49,6 +49,10 @@ def summary_lines(session: GateSession) -> list[str]:
         lines.append(f"{session.shown(session.root_file)}: {_not_collected(session)}")
     lines += session.compared
     if lines:
+        lines += [f"note: {note}" for note in session.notes]
+        if session.settings.cache and session.measures_anew:
+            profile = session.settings.profile
+            lines.append(f"the cache is not used: profile {profile} measures everything anew")
         lines += [f"report: {path}" for path in session.written]
     return [*lines, *session.unwritten]
 

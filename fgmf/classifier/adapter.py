@@ -183,6 +183,11 @@ class Classifier:
             return file_digest(self._source)
         return f"opaque:{self.name}"
 
+    @property
+    def source(self) -> Path | None:
+        """Path of the ONNX file; None for modules and callables."""
+        return self._source
+
     def training_modules(self) -> list[str]:
         """Names of the submodules that are in train mode outside :meth:`guard`."""
         return [] if self.module is None else training_modules(self.module)

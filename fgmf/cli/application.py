@@ -88,6 +88,12 @@ def check(  # noqa: PLR0913 - one parameter per option
     no_save_failures: Annotated[
         bool, typer.Option("--no-save-failures", help="Write no broken images to .fgmf.")
     ] = False,
+    cache: Annotated[
+        bool,
+        typer.Option(
+            "--cache", help="Keep outcomes per image in .fgmf/cache, and attack what is new."
+        ),
+    ] = False,
     traceback: TracebackOption = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare every gate with its baseline.")
@@ -116,6 +122,7 @@ def check(  # noqa: PLR0913 - one parameter per option
             batch_size=batch_size,
             report=report,
             save_failures=not no_save_failures,
+            cache=cache,
             traceback=traceback,
             baselines=ComparisonRequest(
                 directory=baselines,

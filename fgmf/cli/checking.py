@@ -15,6 +15,7 @@ from fgmf.cli.baselines import ComparisonRequest, SettledBaselines, settle_basel
 from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say, worst_of
 from fgmf.cli.opening import open_gate_file
 from fgmf.cli.progress import ProgressLine
+from fgmf.gatefile.profiles import FRESH_PROFILE
 from fgmf.reporting import (
     encode_report,
     render_details,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 FAILURES = Path(".fgmf", "failures")
 """Where evidence lies, beside the gate file."""
+CACHE = Path(".fgmf", "cache")
+"""Where outcomes per image lie, beside the gate file."""
 _TRACEBACK = "\nTraceback (most recent call last):"
 
 
@@ -53,6 +56,7 @@ class CheckRequest:
     batch_size: int | None = None
     report: str | None = None
     save_failures: bool = True
+    cache: bool = False
     traceback: bool = False
     baselines: ComparisonRequest = field(default_factory=ComparisonRequest)
 
@@ -120,6 +124,8 @@ def run_gates(
     progress = ProgressLine()
     run = _gate_run(gate_file, request, progress, processes)
     say(_introduction(run, gates, request.path))
+    if request.cache and run.settings.cache_directory is None:
+        say(f"the cache is not used: profile {gate_file.profile} measures everything anew")
     verdicts, interrupted = _measure(run, gates, progress, traceback=request.traceback)
     say("")
     say(render_table(verdicts))
@@ -211,8 +217,15 @@ def _gate_run(
         on_progress=progress.update,
         reproduce=reproduce,
         processes=processes,
+        cache_directory=_cache_directory(gate_file, request),
+        notify=progress.note,
     )
     return GateRun(gate_file, settings)
+
+
+def _cache_directory(gate_file: GateFile, request: CheckRequest) -> Path | None:
+    used = request.cache and gate_file.profile != FRESH_PROFILE
+    return gate_file.path.parent / CACHE if used else None
 
 
 def selected_gates(gate_file: GateFile, names: Sequence[str]) -> tuple[GateSpecification, ...]:

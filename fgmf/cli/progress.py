@@ -1,10 +1,12 @@
-"""Progress bars on a terminal; elsewhere nothing at all."""
+"""What is shown of a gate while it runs: a bar on a terminal, and notes when it has ended."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from fgmf.cli.exits import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,14 +21,29 @@ class ProgressLine:
         """Draw nothing yet."""
         self._bar: Any = None
         self._task: Any = None
+        self._notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        """Take something that the user should know; it is said when the gate has ended."""
+        self._notes.append(message)
 
     @contextmanager
     def shown(self, gate: str) -> Iterator[None]:
-        """Show a bar while the body runs, and remove it afterwards.
+        """Show a bar while the body runs, and remove it afterwards; then say the notes.
 
         Args:
             gate: Name of the gate.
         """
+        try:
+            with self._drawn(gate):
+                yield
+        finally:
+            for note in self._notes:
+                say(f"note: {note}")
+            self._notes = []
+
+    @contextmanager
+    def _drawn(self, gate: str) -> Iterator[None]:
         if not sys.stderr.isatty():
             yield
             return

@@ -13,6 +13,9 @@ CI_PROFILE: Final = "ci"
 KNOWN_PROFILES: Final = (DEFAULT_PROFILE, CI_PROFILE, "pr", "nightly", "release")
 """Profiles that need no table of their own in the gate file."""
 
+FRESH_PROFILE: Final = "nightly"
+"""Measures everything anew: no cache is used, whoever asks for it."""
+
 _UNSET = frozenset({"", "0", "false", "no", "off"})
 
 

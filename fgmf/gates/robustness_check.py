@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from fgmf.attacks.criteria import Criterion
+from fgmf.caching import open_cache
 from fgmf.datasets import Samples, collect_samples
 from fgmf.gates.checking import GateCheck, settled
 from fgmf.gates.examples import save_examples
@@ -26,10 +27,11 @@ from fgmf.robustness import (
     measure_shared,
     measure_until_enough,
 )
-from fgmf.verdict import Outcome, Verdict
+from fgmf.verdict import Cost, Outcome, Verdict
 
 if TYPE_CHECKING:
     from fgmf.attacks.plans import AttackPlan
+    from fgmf.caching import DiskCache
     from fgmf.classifier import Classifier
     from fgmf.gates.robustness import RobustnessGate
     from fgmf.gates.specification import RunContext
@@ -92,11 +94,15 @@ class _Check(GateCheck):
         accepted = "forward-changes-state" in gate.waive
         meter = self.classifier.cost_meter
         before = meter.reading()
+        cache = self._cache(plan)
         with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
-            measurement = self._measured(subject, plan)
+            measurement = self._measured(subject, replace(plan, cache=cache))
+        self.elsewhere = Cost(cached_images=measurement.cost.cached_images)
         if self.context.processes is not None:
             own = meter.since(before, seconds=measurement.cost.seconds)
             self.elsewhere = measurement.cost - own
+        if cache is not None:  # past the guard: an error of the model would be forgotten otherwise
+            cache.write()
         return self._verdict(measurement, subject, threat)
 
     def _remark(self, subject: MeasuredImages, plans: tuple[AttackPlan, ...]) -> None:
@@ -136,6 +142,26 @@ class _Check(GateCheck):
             enough=is_decided,
             processes=self.context.processes,
         )
+
+    def _cache(self, plan: RobustnessPlan) -> DiskCache | None:
+        directory = self.context.cache_directory
+        if directory is None:
+            return None
+        waived = [f.name for f in self.findings if f.waived and f.severity == "error"]
+        if waived:
+            self._notify(f"cache not used: {waived[0]} is waived")
+            return None
+        gate = self.gate
+        return open_cache(
+            directory,
+            self.classifier,
+            plan,
+            rule=(gate.criterion, gate.top_k or 1),
+            notify=self._notify,
+        )
+
+    def _notify(self, message: str) -> None:
+        self.context.notify(f"{self.name}: {message}")
 
     def _plans_seen(self) -> tuple[AttackPlan, ...]:
         """The attacks, by what the preflight saw: a suite averages over draws of random models."""

@@ -54,6 +54,8 @@ class RunContext:
         processes: Processes that share the work of each gate; None works alone.
         gate_file: The gate file, relative to the directory that `failures_directory` lies in as
             ``.fgmf/failures``; empty for a gate of a test. Saved evidence names it.
+        cache_directory: Where outcomes per image are kept between runs; None keeps none.
+        notify: Told what the user should know about the cache; it is no part of the verdict.
     """
 
     run_seed: int = DEFAULT_RUN_SEED
@@ -63,6 +65,8 @@ class RunContext:
     reproduce: str = ""
     processes: Processes | None = None
     gate_file: str = ""
+    cache_directory: Path | None = None
+    notify: Callable[[str], None] = field(default=lambda _message: None)
 
 
 class GateSpecification(BaseModel):

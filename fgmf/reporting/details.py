@@ -201,7 +201,9 @@ def _cost(verdict: Verdict) -> Iterable[str]:
     cost = verdict.cost
     if cost.forward_passes or cost.backward_passes or cost.seconds:
         passes = f"{cost.forward_passes} forward and {cost.backward_passes} backward passes"
-        yield f"cost: {passes}, {cost.seconds:.1f} s"
+        cached = shown_count(cost.cached_images, "image")
+        taken = f", {cached} taken from the cache" if cost.cached_images else ""
+        yield f"cost: {passes}, {cost.seconds:.1f} s{taken}"
 
 
 def _reproduce(verdict: Verdict) -> Iterable[str]:

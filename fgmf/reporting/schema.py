@@ -36,7 +36,12 @@ def report_schema() -> dict[str, Any]:
             "condition": _condition(),
             "finding": _finding(),
             "interval": _object(lower=_NUMBER, upper=_NUMBER, confidence=_NUMBER, method=_TEXT),
-            "cost": _object(forward_passes=_COUNT, backward_passes=_COUNT, seconds=_NUMBER),
+            "cost": _object(
+                forward_passes=_COUNT,
+                backward_passes=_COUNT,
+                seconds=_NUMBER,
+                cached_images=_COUNT,
+            ),
         },
     }
 

@@ -9,6 +9,7 @@ for each attack, for each restart:
 an image that an attack could not be carried out on, and that nothing broke, is *failed*;
 one that time ran out for is *undecided*: neither is ever counted as robust evidence.
 after each attack run the plan may say that enough is known: what is not broken is undecided then.
+an image whose outcome a cache knows is not attacked; it is booked where the attacks would book it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from fgmf.attacks.projection import inside, project
 from fgmf.classifier.memory import batched, is_out_of_memory
 from fgmf.classifier.steadiness import refuse_moved, refuse_nonfinite
 from fgmf.errors import AttackFailed, BudgetSpent, FgmfError, InvalidInput
+from fgmf.robustness.known import KnownImages
 from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
 from fgmf.robustness.starts import accept_starts, find_starts
 from fgmf.verdict import Cost
@@ -85,9 +87,11 @@ def measure_robustness(
     before = classifier.cost_meter.reading()
     with classifier.guard(seed=plan.seed):
         state = _Measurement(classifier, images, criterion, plan, keys)
+        state.recall()
         state.run()
+        state.keep()
     cost = classifier.cost_meter.since(before, seconds=time.perf_counter() - started)
-    return state.result(cost)
+    return state.result(replace(cost, cached_images=state.cached_images))
 
 
 class _Measurement:
@@ -114,6 +118,22 @@ class _Measurement:
         self._start_of: dict[int, Images] = {}
         self._runs_total = sum(attack.calls for attack in plan.attacks)
         self._runs_done = 0
+        self._known = KnownImages(classifier, images, criterion, plan, keys)
+
+    @property
+    def cached_images(self) -> int:
+        """How many images were not attacked, because their outcome was known."""
+        return len(self._known.outcomes)
+
+    def recall(self) -> None:
+        """Take outcomes from the cache, for images that would be attacked here."""
+        wanted = (~self._broken & self._mine).nonzero().flatten().tolist()
+        self._known.recall(wanted)
+
+    def keep(self) -> None:
+        """Leave to the cache what was found out here."""
+        survived = (self._mine & ~self._broken & ~self._undecided).nonzero().flatten()
+        self._known.keep(survived.tolist(), self._records, self._examples)
 
     def run(self) -> None:
         """Run every attack and restart; stop at the deadline, or where enough is known."""
@@ -140,6 +160,7 @@ class _Measurement:
             )
             for restart in range(record.plan.calls):
                 self._run_once(attack, record, restart)
+                self._book_known(record)
                 self._runs_done += 1
                 if self._is_enough():
                     return False
@@ -164,7 +185,7 @@ class _Measurement:
             undecided=self._undecided & ~self._broken,
             failed=failed & ~self._broken,
             records=tuple(self._records),
-            examples=tuple(self._examples),
+            examples=tuple(self._examples[: self._plan.example_limit]),
             verified=self._verified,
             cost=cost,
         )
@@ -173,6 +194,7 @@ class _Measurement:
         active = (~self._broken & self._mine).nonzero().flatten().tolist()
         if restart == 0:
             record.attacked = len(active)
+        active = [position for position in active if position not in self._known.outcomes]
         starts = self._starts(record, active)
         active = [position for position in active if position not in record.no_start]
         self._report(record.plan, 0, len(active))
@@ -236,6 +258,15 @@ class _Measurement:
             pass
         if not result.complete:
             raise BudgetSpent(_OVER)
+
+    def _book_known(self, record: AttackRecord) -> None:
+        """Book what is known that this run of the attack makes of images."""
+        found = self._known.book(record, self._runs_done)
+        for example in found:
+            self._broken[example.position] = True
+        self._verified += len(found)
+        both = sorted([*self._examples, *found], key=lambda e: (e.run, e.position))
+        self._examples = both[: self._known.example_limit]
 
     def _batch(self, rows: torch.Tensor, starts: dict[int, Images]) -> AttackBatch:
         positions = rows.tolist()
@@ -302,7 +333,7 @@ class _Measurement:
             self._broken[position] = True
             record.broken += 1
             self._verified += 1
-            if len(self._examples) < self._plan.example_limit:
+            if len(self._examples) < self._known.example_limit:
                 self._examples.append(
                     Example(
                         position=position,

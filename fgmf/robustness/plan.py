@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fgmf.attacks.plans import AttackPlan
+    from fgmf.robustness.known import OutcomeCache
     from fgmf.threat import ThreatModel
     from fgmf.types import ImageFlags, Images, Labels, Population
     from fgmf.verdict import Cost
@@ -39,6 +40,7 @@ class RobustnessPlan:
         enough: Asked after each attack run but the last, with what is known by then; True ends
             the measurement, and images that no attack broke are then undecided.
         share: The images that are attacked; the others are only starts for attacks that walk.
+        cache: Where outcomes of earlier measurements are taken from, and new ones are left.
     """
 
     threat: ThreatModel
@@ -51,6 +53,7 @@ class RobustnessPlan:
     on_progress: Callable[[int, int, str], None] | None = None
     enough: Callable[[RobustnessMeasurement], bool] | None = None
     share: ShareOfImages = field(default_factory=ShareOfImages)
+    cache: OutcomeCache | None = None
 
 
 @dataclass(kw_only=True)

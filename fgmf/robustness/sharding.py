@@ -309,4 +309,5 @@ def _joined_cost(costs: list[Cost]) -> Cost:
         forward_passes=sum(cost.forward_passes for cost in costs),
         backward_passes=sum(cost.backward_passes for cost in costs),
         seconds=max(cost.seconds for cost in costs),
+        cached_images=sum(cost.cached_images for cost in costs),
     )

@@ -41,6 +41,8 @@ class RunSettings:
         on_progress: Called between batches.
         reproduce: Command that runs the gate of that name alone.
         processes: Processes that share each gate's work; None works alone.
+        cache_directory: Where outcomes per image are kept between runs; None keeps none.
+        notify: Told what the user should know about the cache.
     """
 
     seed: int | None = None
@@ -52,6 +54,8 @@ class RunSettings:
     on_progress: Callable[[Progress], None] | None = None
     reproduce: Callable[[str], str] = field(default=lambda _name: "")
     processes: Processes | None = None
+    cache_directory: Path | None = None
+    notify: Callable[[str], None] = field(default=lambda _message: None)
 
 
 class GateRun:
@@ -104,6 +108,8 @@ class GateRun:
             reproduce=settings.reproduce(gate_name(gate)),
             processes=settings.processes,
             gate_file=named_from_evidence(self.gate_file.path, settings.failures_directory),
+            cache_directory=settings.cache_directory,
+            notify=settings.notify,
         )
 
     def classifier(self, name: str | None = None) -> Classifier:

@@ -10,6 +10,8 @@ import contextlib
 import importlib
 import inspect as inspection
 import pkgutil
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +24,8 @@ import fgmf
 from fgmf.attacks.building import build_attack
 from fgmf.attacks.interface import AttackBatch
 from fgmf.attacks.plans import plan_attacks
+from fgmf.caching import DiskCache, open_cache
+from fgmf.caching.conditions import run_digest
 from fgmf.corruption_accuracy import CorruptionPlan, measure_corruptions, plan_cells
 from fgmf.datasets import Samples
 from fgmf.failures import load_failures, replay
@@ -41,6 +45,7 @@ from fgmf.preflight.gradients import measure_gradients
 from fgmf.preflight.normalisation import observe_scalings
 from fgmf.preflight.outputs import describe_failure
 from fgmf.robustness import RobustnessPlan, measure_shared, measure_until_enough
+from fgmf.robustness.known import KnownImages
 from fgmf.robustness.starts import accept_starts, find_starts
 from fgmf.running.replaying import replay_failures
 from fgmf.threat import ThreatModel
@@ -48,7 +53,6 @@ from fgmf.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from fgmf.classifier import Classifier
     from fgmf.corruption_accuracy import CorruptionMeasurement
@@ -194,8 +198,26 @@ def _blocks(classifier: Classifier) -> object:
     )
 
 
+def _cached(classifier: Classifier) -> None:
+    criterion = rule(labels_of(classifier))
+    attacks = plan_attacks([("pgd", {}, None)], restarts=1)
+    plan = RobustnessPlan(threat=THREAT, attacks=attacks, seed=0)
+    nowhere, options = Path("there-is-no-cache"), {"rule": ("misclassification", 1)}
+    open_cache(nowhere, classifier, plan, **options, notify=lambda message: None)  # type: ignore[arg-type]
+    with contextlib.suppress(fgmf.errors.NotCacheable):
+        run_digest(classifier, plan, **options)  # type: ignore[arg-type]
+    cache = DiskCache(directory=nowhere, run="0" * 64, starts=True, notify=lambda message: None)
+    with classifier.guard():
+        asking = replace(plan, cache=cache)
+        known = KnownImages(classifier, IMAGES, criterion, asking, keys_of(IMAGES))
+        known.recall(range(len(IMAGES)))
+
+
 CASES: dict[str, Callable[[Classifier], object]] = {
     **SELFTEST_CASES,
+    "fgmf.caching.conditions.run_digest": _cached,
+    "fgmf.caching.outcomes.open_cache": _cached,
+    "fgmf.robustness.known.KnownImages.__init__": _cached,
     "fgmf.attacks.building.build_attack": lambda c: _built(c, "apgd-ce"),
     "fgmf.attacks.own_bridge.OwnAttack.__init__": lambda c: _built(c, "minimum-margin"),
     "fgmf.attacks.foolbox_bridge.FoolboxAttack.__init__": lambda c: [
@@ -244,6 +266,7 @@ SAVED: dict[str, Callable[[Path, Classifier], object]] = {
 NOT_FUNCTIONS = {
     "fgmf.gates.checking.GateCheck.__init__",  # abstract
     "fgmf.gates.specification.Gate.check",  # a protocol
+    "fgmf.robustness.known.AskedImages.__init__",  # values only
 }
 
 

@@ -114,7 +114,7 @@ def test_every_option_is_described() -> None:
     from pytest_fgmf.plugin import OPTIONS, flag_of, ini_of
 
     rows = [
-        f"| `{flag_of(stem)} {metavar}` | `{ini_of(stem)}` | {meaning} |"
+        f"| `{f'{flag_of(stem)} {metavar}'.strip()}` | `{ini_of(stem)}` | {meaning} |"
         for stem, metavar, _, meaning in OPTIONS
     ]
     assert _missing_rows("options.md", rows) == ""

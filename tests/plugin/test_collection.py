@@ -111,7 +111,7 @@ def test_a_root_that_a_configuration_file_moves_does_not_lose_the_gates(
     project: Project, files: dict[str, str], arguments: list[str]
 ) -> None:
     project.gates('name = "bad"\noutcome = "fail"\nrequired = true')
-    project.write("tests/test_own.py", "def test_own(): pass\n")
+    (project.path / "conftest.py").rename(project.path / "tests" / "conftest.py")
     for name, text in files.items():
         project.write(name, text)
     result = project.run(*arguments, "--fgmf-report=json:report.json")
@@ -122,10 +122,9 @@ def test_a_root_that_a_configuration_file_moves_does_not_lose_the_gates(
 
 def test_a_start_one_level_up_does_not_lose_the_gates(project: Project) -> None:
     project.gates('name = "bad"\noutcome = "fail"', name="repo/fgmf.toml")
-    project.write("repo/conftest.py", (project.path / "conftest.py").read_text())
-    (project.path / "conftest.py").unlink()
     (project.path / "repo" / ".git").mkdir()
-    project.write("repo/tests/test_own.py", "def test_own(): pass\n")
+    (project.path / "tests").rename(project.path / "repo" / "tests")
+    (project.path / "conftest.py").rename(project.path / "repo" / "tests" / "conftest.py")
     result = project.run("repo/tests")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 

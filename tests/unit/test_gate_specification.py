@@ -337,7 +337,7 @@ def test_other_distributions_can_add_kinds(monkeypatch: pytest.MonkeyPatch) -> N
         kind: Literal["latency"] = "latency"
 
     _install(monkeypatch, "latency", LatencyGate)
-    assert set(gate_kinds()) == {"corruption", "robustness", "latency"}
+    assert set(gate_kinds()) == {"attack-selftest", "corruption", "robustness", "latency"}
 
 
 def test_nobody_replaces_an_own_kind(monkeypatch: pytest.MonkeyPatch) -> None:

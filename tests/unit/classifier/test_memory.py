@@ -20,7 +20,7 @@ ERRORS = [
 def released(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """How often memory was given back; really collecting garbage takes long."""
     calls: list[str] = []
-    monkeypatch.setattr("fgmf.classifier.memory._release", lambda: calls.append("released"))
+    monkeypatch.setattr("fgmf.classifier.memory.release_memory", lambda: calls.append("released"))
     return calls
 
 

@@ -53,7 +53,7 @@ def test_a_failure_says_all_that_is_needed(shop: Any) -> None:
     lines = shop.run("check").stdout.splitlines()
     assert lines[0] == "fgmf.toml: 1 gate, profile default, seed 7"
     details = "\n".join(lines)
-    assert "    attacks:\n      minimum margin" in details
+    assert "    attacks:\n      APGD-CE" in details
     saved = ".fgmf/failures/large: broken.png, examples.npz, repro.json (re-verified 200/200)"
     assert f"counterexamples: {saved}" in details
     command = "fgmf check fgmf.toml --gate large --seed 7 --profile default"

@@ -320,6 +320,7 @@ class GateSession:
             reproduce=self.command(node_id(item)),
             cache_directory=self.cache_directory(self.root_file),
             notify=self.notes.append,
+            directory=self.config.rootpath if self.root_file is None else self.root_file.parent,
         )
 
     def _readable_root_gates(self) -> GateFile | None:

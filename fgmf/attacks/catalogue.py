@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fgmf.attacks.catalogue_foolbox import FOOLBOX_ENTRIES
+from fgmf.attacks.catalogue_outside import OUTSIDE_ENTRIES
 from fgmf.attacks.catalogue_own import OWN_ENTRIES
 from fgmf.attacks.entries import CatalogueEntry, Parameter
 from fgmf.attacks.extensions import AttackExtension, extension, extension_names
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["CATALOGUE", "CatalogueEntry", "Parameter", "attack_names", "find_entry"]
 
 CATALOGUE: Mapping[str, CatalogueEntry] = MappingProxyType(
-    {entry.name: entry for entry in (*OWN_ENTRIES, *FOOLBOX_ENTRIES)}
+    {entry.name: entry for entry in (*OWN_ENTRIES, *OUTSIDE_ENTRIES, *FOOLBOX_ENTRIES)}
 )
 """Every attack of this package."""
 

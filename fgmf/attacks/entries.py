@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fgmf.types import Norm
 
 Value = bool | int | float | str
-Engine = Literal["foolbox", "own", "extension"]
+Engine = Literal["foolbox", "own", "outside", "extension"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,8 @@ class CatalogueEntry:
     Attributes:
         name: Name in gate files and reports.
         title: Name in headlines.
-        engine: What carries it out: Foolbox, the project's own engine, or another package.
+        engine: What carries it out: Foolbox, the project's own engine, a source outside the gated
+            model (`sources`), or another package.
         made_for: Norms that the attack is made for; of Foolbox attacks those of the classes.
         foolbox_classes: Foolbox class for each norm.
         needs_gradient: False for score- and decision-based attacks.

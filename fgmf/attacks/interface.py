@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from fgmf.attacks.criteria import Criterion
-    from fgmf.types import Images, Logits
+    from fgmf.types import ImageFlags, Images, Logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,14 @@ class AttackResult:
         radii: (n,) float64 distance of the nearest misclassified image that was found, infinite
             where none was; None from attacks that look for none. The attack's own word.
         complete: False if time ran out: what was found so far is here, the rest is open.
+        offered: (n,) False where there is nothing to judge; None: every candidate counts.
     """
 
     adversarial: Images
     failures: dict[int, str] = field(default_factory=dict)
     radii: torch.Tensor | None = None
     complete: bool = True
+    offered: ImageFlags | None = None
 
 
 class Attack(Protocol):

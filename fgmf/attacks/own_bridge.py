@@ -76,7 +76,7 @@ class OwnAttack:
         self.plan = plan
         self._classifier, self._threat, self._deadline = classifier, threat, deadline
         self._seed = derive_seed(seed, plan.label)
-        self._draws = int(plan.parameters["draws"])
+        self._draws = int(plan.parameters.get("draws", 1))
         self._algorithm = algorithm_of(plan)
 
     def run(self, batch: AttackBatch, *, restart: int) -> AttackResult:
@@ -154,6 +154,20 @@ def _apgd(plan: AttackPlan) -> Apgd:
     )
 
 
+def _transfer(plan: AttackPlan) -> Apgd:
+    """On a surrogate: every lane to its end, for the point at which it is most wrong.
+
+    One restart: each is shown to the gated model, not only the surrogate's best.
+    """
+    given = plan.parameters
+    return Apgd(
+        loss="margin",
+        steps=int(given["steps"]),
+        random_start=bool(given["random_start"]),
+        leave_when_broken=False,
+    )
+
+
 def _minimum_margin(plan: AttackPlan) -> MinimumMargin:
     given = plan.parameters
     return MinimumMargin(
@@ -193,4 +207,5 @@ _ALGORITHMS: dict[str, Callable[[AttackPlan], Algorithm]] = {
     "minimum-norm": _minimum_norm,
     "square": _square,
     "random-search": _random_search,
+    "transfer": _transfer,
 }

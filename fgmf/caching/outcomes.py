@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from fgmf.attacks.catalogue_outside import TRAINED
 from fgmf.caching.conditions import image_digest, run_digest
 from fgmf.caching.shards import SIZE_LIMIT, evict, read_shards, write_shard
 from fgmf.canonical import json_digest, tensor_digest
@@ -64,6 +65,9 @@ def _refuse(plan: RobustnessPlan) -> None:
         raise NotCacheable("the model's outputs are not expected to be the same twice")
     if plan.starts:
         raise NotCacheable("images to walk from were given")
+    named = [name for name in plan.sources.surrogates if name != TRAINED]
+    if named:  # the digest of its state says nothing of its code
+        raise NotCacheable(f"the model {named[0]!r} makes examples as a surrogate")
     foreign = [a.entry.title for a in plan.attacks if a.entry.engine == "extension"]
     if foreign:
         raise NotCacheable(f"{foreign[0]} is an attack of another package")

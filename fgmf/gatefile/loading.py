@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from fgmf.errors import InvalidGateFile, Problem
 from fgmf.gatefile.contents import GateFile
 from fgmf.gatefile.expansion import Variant, empty_lists, expand
-from fgmf.gatefile.names import duplicated_names, model_problems, name_problems
+from fgmf.gatefile.names import duplicated_names, model_problems, name_problems, surrogate_problems
 from fgmf.gatefile.profiles import KNOWN_PROFILES, without_rivals
 from fgmf.gatefile.reading import Document, read_document
 from fgmf.gatefile.tables import (
@@ -96,7 +96,12 @@ def load(path: Path, *, profile: str) -> GateFile:
     located = _gates(reader, profiles)
     gates = [entry.gate for entry in located]
     model_names = [model.name for model in models]
-    for place, problem in (*duplicated_names(located), *model_problems(located, model_names)):
+    found = (
+        *duplicated_names(located),
+        *model_problems(located, model_names),
+        *surrogate_problems(located, model_names),
+    )
+    for place, problem in found:
         reader.report(place, problem.expected, problem.got)
     running = [gate for gate in gates if not gate.profiles or profile in gate.profiles]
     _check_profile(reader, profiles, any_left=bool(running) or not gates)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fgmf.attacks.catalogue_outside import TRAINED
 from fgmf.errors import Problem
+from fgmf.gates.robustness import RobustnessGate
+from fgmf.gates.robustness_attacks import surrogate_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -83,3 +86,28 @@ def model_problems(
             expected = allowed if known else "no `model`: the only [model] has no name"
             place = f"gate[{entry.index}].model"
             yield place, Problem(location=place, expected=expected, got=shown)
+
+
+def surrogate_problems(
+    located: Sequence[LocatedGate], names: Sequence[str | None]
+) -> Iterator[tuple[str, Problem]]:
+    """Find gates whose attacks name a surrogate that is no model of the file.
+
+    Args:
+        located: The gates.
+        names: Names of the models; empty if the models are broken themselves.
+
+    Yields:
+        The place of the gate, and the problem.
+    """
+    if not names:
+        return
+    known = [name for name in names if name is not None]
+    for entry in located:
+        if not isinstance(entry.gate, RobustnessGate):
+            continue
+        for name in surrogate_names(entry.gate):
+            if name not in known:
+                place = f"gate[{entry.index}].attacks"
+                expected = f"surrogate = one of {', '.join((TRAINED, *known))}"
+                yield place, Problem(location=place, expected=expected, got=repr(name))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from fgmf.attacks.catalogue_outside import KNOWN, TRANSFER
 from fgmf.errors import InvalidGateFile
 from fgmf.gates.problems import Misfit, misfits
 from fgmf.gates.robustness import AttackSpecification, RobustnessGate, SuiteName
@@ -95,6 +96,10 @@ class AttackSelftestGate(GateSpecification):
 
     @model_validator(mode="after")
     def _consistent(self) -> AttackSelftestGate:
+        outside = [attack for attack in self.attacks if attack.name in (TRANSFER, KNOWN)]
+        if outside:
+            allowed = "attacks that are made on the model itself, which this gate changes"
+            raise misfits(type(self).__name__, [Misfit("attacks", allowed, outside[0].name)])
         try:
             self.attacked_gate()
         except InvalidGateFile as error:
@@ -104,9 +109,18 @@ class AttackSelftestGate(GateSpecification):
 
     @classmethod
     def of(cls, gate: RobustnessGate) -> AttackSelftestGate:
-        """Return the self-test of the attacks that a robustness gate runs, of the same name."""
+        """Return the self-test of the attacks that a robustness gate runs, of the same name.
+
+        Examples that come from elsewhere (transfer, known examples) are left out.
+
+        Raises:
+            InvalidGateFile: No other attack is left.
+        """
         shared = (set(cls.model_fields) & set(RobustnessGate.model_fields)) - _OWN
-        return cls(**{name: getattr(gate, name) for name in sorted(shared)})
+        values = {name: getattr(gate, name) for name in sorted(shared)}
+        own = tuple(attack for attack in gate.attacks if attack.name not in (TRANSFER, KNOWN))
+        # With none left the gate's own are given, which are refused: another suite is no answer.
+        return cls(**{**values, "attacks": own or gate.attacks})
 
     def attacked_gate(self) -> RobustnessGate:
         """Return a robustness gate that runs the attacks of this one.

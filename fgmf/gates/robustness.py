@@ -106,6 +106,8 @@ class RobustnessGate(GateSpecification):
     """Attacks in order; none means those of the suite."""
     suite: SuiteName | None = None
     """Suite of attacks; without one and without attacks, the default suite."""
+    known_examples: str | None = None
+    """Directory of saved failures, relative to the gate file's, that are shown first."""
     restarts: Count = 1
     """Independent random starts of each attack that draws."""
     images: Count | Literal["all"] = 500

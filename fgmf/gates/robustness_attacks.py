@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from fgmf.attacks.catalogue import attack_names, find_entry
+from fgmf.attacks.catalogue_outside import KNOWN, TRAINED, TRANSFER
 from fgmf.attacks.catalogue_own import DRAWS
 from fgmf.attacks.plans import AttackPlan, Parameters, plan_attacks
 from fgmf.attacks.suites import (
@@ -44,6 +46,26 @@ def attack_misfits(gate: RobustnessGate) -> Iterator[Misfit]:
         entry = attack_entry(attack.name)
         if not isinstance(entry, Misfit):
             yield from _entry_misfits(gate, entry)
+        if attack.name == KNOWN:
+            path = str(attack.parameters.get("path", ""))
+            yield from _path_misfits(path, key="attacks")
+    if gate.known_examples is not None:
+        yield from _path_misfits(gate.known_examples or "/", key="known_examples")
+    if gate.attacks and all(attack.name == KNOWN for attack in gate.attacks):
+        allowed = f"an attack beside {KNOWN}, which speak of the model that they were made on"
+        yield Misfit("attacks", allowed, KNOWN)
+
+
+def surrogate_names(gate: RobustnessGate) -> tuple[str, ...]:
+    """Return the names of the other models that a gate names as surrogates."""
+    named = [a.parameters.get("surrogate", TRAINED) for a in gate.attacks if a.name == TRANSFER]
+    return tuple(dict.fromkeys(str(name) for name in named if name != TRAINED))
+
+
+def _path_misfits(path: str, *, key: str) -> Iterator[Misfit]:
+    given = PurePath(path)
+    if given.is_absolute() or PureWindowsPath(path).drive or ".." in given.parts:
+        yield Misfit(key, "a path inside the directory of the gate file", path)
 
 
 def suite_of(gate: RobustnessGate, *, gradient_available: bool) -> Suite | None:
@@ -79,6 +101,8 @@ def gate_plans(
     if not named:
         message = f"attacks that need no gradient for norm {gate.norm}, but there are none"
         raise InvalidInput(f"expected {message}; gate the PyTorch model")
+    if gate.known_examples is not None:
+        named = [(KNOWN, {"path": gate.known_examples}, None), *named]
     plans = plan_attacks(named, restarts=gate.restarts)
     if not gradient_available:
         _refuse_gradients(plans, suite)

@@ -16,6 +16,7 @@ from fgmf.gates.examples import save_examples
 from fgmf.gates.leniency import observe_leniency
 from fgmf.gates.robustness_attacks import gate_plans
 from fgmf.gates.robustness_evidence import evidence_of, rerun_of
+from fgmf.gates.robustness_sources import add_sources, prepare_sources
 from fgmf.gates.subject import MeasuredImages, choose_images
 from fgmf.preflight import inspect
 from fgmf.preflight.policy import in_order, judge_observations
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from fgmf.classifier import Classifier
     from fgmf.gates.robustness import RobustnessGate
     from fgmf.gates.specification import RunContext
-    from fgmf.threat import ThreatModel
     from fgmf.types import Images, Labels
 
 
@@ -90,20 +90,31 @@ class _Check(GateCheck):
             deadline=deadline,
             expect_steady="nondeterministic-output" not in gate.waive,
             on_progress=self.report_progress,
+            sources=prepare_sources(
+                plans,
+                self.classifier,
+                subject,
+                threat=threat,
+                seed=self.seed,
+                context=self.context,
+            ),
         )
         accepted = "forward-changes-state" in gate.waive
         meter = self.classifier.cost_meter
         before = meter.reading()
+        surrogates_before = plan.sources.passes(besides=self.classifier)
         cache = self._cache(plan)
         with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
             measurement = self._measured(subject, replace(plan, cache=cache))
         self.elsewhere = Cost(cached_images=measurement.cost.cached_images)
+        self.elsewhere += plan.sources.passes(besides=self.classifier) - surrogates_before
         if self.context.processes is not None:
             own = meter.since(before, seconds=measurement.cost.seconds)
             self.elsewhere = measurement.cost - own
+        self.elsewhere += plan.sources.trained
         if cache is not None:  # past the guard: an error of the model would be forgotten otherwise
             cache.write()
-        return self._verdict(measurement, subject, threat)
+        return self._verdict(measurement, subject, plan)
 
     def _remark(self, subject: MeasuredImages, plans: tuple[AttackPlan, ...]) -> None:
         """Add what is to be said of a gate that nearly every model passes."""
@@ -197,11 +208,12 @@ class _Check(GateCheck):
         )
 
     def _verdict(
-        self, measurement: RobustnessMeasurement, planned: MeasuredImages, threat: ThreatModel
+        self, measurement: RobustnessMeasurement, planned: MeasuredImages, plan: RobustnessPlan
     ) -> Verdict:
-        gate, thresholds = self.gate, self._thresholds(planned)
+        gate, thresholds, threat = self.gate, self._thresholds(planned), plan.threat
         subject = planned.first(len(measurement.labels))
         evidence = evidence_of(gate, measurement, subject, threat, self.classifier)
+        evidence = add_sources(evidence, plan.sources)
         if gate.sequential:
             evidence["planned_images"] = len(planned.indices)
         conditions = judge_robustness(measurement, thresholds)

@@ -127,16 +127,20 @@ def _configuration(
 def rerun_of(
     gate: RobustnessGate, measurement: RobustnessMeasurement, classifier: Classifier
 ) -> Rerun:
-    """Return what a replay needs to repeat a measurement on the images that broke."""
+    """Return what a replay needs to repeat a measurement on the images that broke.
+
+    Attacks that need more than the model are not repeated: then the examples alone are replayed.
+    """
+    recipe: dict[str, Json] = {"circumstances": circumstances_of(classifier)}
+    starts = [example.start for example in measurement.examples]
+    if any(record.plan.entry.engine == "outside" for record in measurement.records):
+        return Rerun(recipe=recipe, starts=starts)
     plan = record_plan(
         [record.plan for record in measurement.records],
         expect_steady="nondeterministic-output" not in gate.waive,
         tolerate_changes="forward-changes-state" in gate.waive,
     )
-    return Rerun(
-        recipe={"repeat": plan, "circumstances": circumstances_of(classifier)},
-        starts=[example.start for example in measurement.examples],
-    )
+    return Rerun(recipe={"repeat": plan, **recipe}, starts=starts)
 
 
 def _attack_rows(measurement: RobustnessMeasurement, measured: MeasuredImages) -> list[Json]:

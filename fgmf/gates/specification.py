@@ -56,6 +56,9 @@ class RunContext:
             ``.fgmf/failures``; empty for a gate of a test. Saved evidence names it.
         cache_directory: Where outcomes per image are kept between runs; None keeps none.
         notify: Told what the user should know about the cache; it is no part of the verdict.
+        directory: Directory of the gate file, which paths of gates are relative to.
+        surrogates: Returns another model by its name, for attacks that take one as a surrogate;
+            raises `InvalidInput` where there is none. None: there are no others.
     """
 
     run_seed: int = DEFAULT_RUN_SEED
@@ -67,6 +70,8 @@ class RunContext:
     gate_file: str = ""
     cache_directory: Path | None = None
     notify: Callable[[str], None] = field(default=lambda _message: None)
+    directory: Path = field(default_factory=Path.cwd)
+    surrogates: Callable[[str], Classifier] | None = None
 
 
 class GateSpecification(BaseModel):

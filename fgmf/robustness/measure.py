@@ -74,7 +74,7 @@ def measure_robustness(
             its clean logits are not the same after the attacks as before.
 
     Cost: two clean passes; per attack and restart its passes on unbroken images plus one forward to
-        judge; one more forward for each image that an attack broke.
+        judge; one more forward for each image that an attack broke; passes of surrogates.
     Randomness: fixed by the seed, each attack's label, the restart and the image's key; not by
         the batch size or the order of the images.
     """
@@ -84,13 +84,15 @@ def measure_robustness(
         got = f"{len(images)} images, {len(criterion.labels)} labels, {len(keys)} keys"
         raise InvalidInput(f"{message}, got {len(plan.attacks)} attacks, {got}")
     started = time.perf_counter()
-    before = classifier.cost_meter.reading()
+    sources = plan.sources
+    before = classifier.cost_meter.reading() + sources.passes(besides=classifier)
     with classifier.guard(seed=plan.seed):
         state = _Measurement(classifier, images, criterion, plan, keys)
         state.recall()
         state.run()
         state.keep()
-    cost = classifier.cost_meter.since(before, seconds=time.perf_counter() - started)
+    passed = classifier.cost_meter.reading() + sources.passes(besides=classifier)
+    cost = replace(passed - before, seconds=time.perf_counter() - started)
     return state.result(replace(cost, cached_images=state.cached_images))
 
 
@@ -157,6 +159,7 @@ class _Measurement:
                 self._plan.threat,
                 seed=self._plan.seed,
                 deadline=self._plan.deadline,
+                sources=self._plan.sources,
             )
             for restart in range(record.plan.calls):
                 self._run_once(attack, record, restart)
@@ -247,6 +250,8 @@ class _Measurement:
     def _judge_list(self, record: AttackRecord, rows: torch.Tensor, result: AttackResult) -> None:
         """Judge candidates in batches; where time ran out, what was found before counts."""
         candidates = result.adversarial
+        if result.offered is not None:
+            rows, candidates = rows[result.offered], candidates[result.offered]
         if not result.complete:
             moved = (candidates != self._images[rows]).flatten(1).any(dim=1)
             rows, candidates = rows[moved], candidates[moved]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fgmf.attacks.sources import AttackSources
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -40,6 +42,7 @@ class RobustnessPlan:
         enough: Asked after each attack run but the last, with what is known by then; True ends
             the measurement, and images that no attack broke are then undecided.
         share: The images that are attacked; the others are only starts for attacks that walk.
+        sources: What attacks need besides the model; made of all images, before any is measured.
         cache: Where outcomes of earlier measurements are taken from, and new ones are left.
     """
 
@@ -54,6 +57,7 @@ class RobustnessPlan:
     enough: Callable[[RobustnessMeasurement], bool] | None = None
     share: ShareOfImages = field(default_factory=ShareOfImages)
     cache: OutcomeCache | None = None
+    sources: AttackSources = field(default_factory=AttackSources)
 
 
 @dataclass(kw_only=True)

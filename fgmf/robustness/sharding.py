@@ -194,6 +194,7 @@ def _subject(
             "keys": [*keys],
             "attacks": attacks,
             "threat": threat,
+            "sources": {**plan.sources.digests},
             "seed": str(plan.seed),
         }
     )

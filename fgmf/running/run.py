@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fgmf.errors import FactoryFailed, InvalidInput
+from fgmf.gates.robustness import RobustnessGate
+from fgmf.gates.robustness_attacks import surrogate_names
 from fgmf.gates.specification import RunContext
 from fgmf.running.factories import call_factory, importing_from
 from fgmf.running.joint import load_in_all, local_device
@@ -88,6 +90,9 @@ class GateRun:
         """
 
         def load_own() -> tuple[Classifier, Samples]:
+            if isinstance(gate, RobustnessGate):
+                for name in surrogate_names(gate):  # before anything is measured, in every process
+                    self.classifier(name)
             return self.classifier(getattr(gate, "model", None)), self.samples()
 
         def load() -> tuple[Classifier, Samples]:
@@ -110,6 +115,8 @@ class GateRun:
             gate_file=named_from_evidence(self.gate_file.path, settings.failures_directory),
             cache_directory=settings.cache_directory,
             notify=settings.notify,
+            directory=self.gate_file.path.parent,
+            surrogates=self.classifier,
         )
 
     def classifier(self, name: str | None = None) -> Classifier:

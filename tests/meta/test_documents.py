@@ -128,10 +128,10 @@ def test_every_finding_is_described() -> None:
 
 
 def _attack_row(entry: CatalogueEntry) -> str:
-    parameters = ", ".join(
-        f"`{name}` ({str(p.default).lower() if p.default is True else f'{p.default:g}'})"
-        for name, p in entry.parameters.items()
-    )
+    def shown(default: object) -> str:
+        return str(default).lower() if isinstance(default, bool | str) else f"{default:g}"
+
+    parameters = ", ".join(f"`{k}` ({shown(p.default)})" for k, p in entry.parameters.items())
     gradient = "yes" if entry.needs_gradient else "no"
     return f"| `{entry.name}` | {', '.join(entry.norms)} | {gradient} | {parameters} |"
 

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from tiny_models import CurvedModel, LinearModel, classify, keys_of, make_images, measure, rule
+from tiny_onnx import export
+from torch import nn
+
+from fgmf.attacks.building import build_attack
+from fgmf.attacks.interface import AttackBatch
+from fgmf.attacks.plans import plan_attacks
+from fgmf.attacks.sources import AttackSources
+from fgmf.attacks.surrogates import train_surrogate
+from fgmf.errors import InvalidGateFile, InvalidInput
+from fgmf.gates import AttackSelftestGate, RobustnessGate
+from fgmf.gates.specification import RunContext
+from fgmf.robustness import RobustnessPlan
+from fgmf.robustness.sharding import _subject
+from fgmf.threat import ThreatModel
+from fgmf.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fgmf.classifier import Classifier
+    from fgmf.datasets import Samples
+
+IMAGES = make_images(40, margin=0.2)
+LABELS = CurvedModel()(IMAGES).argmax(dim=1)
+SELF = {"name": "transfer", "surrogate": "other", "steps": 20}
+
+
+def _gate(*attacks: Any, **options: Any) -> RobustnessGate:
+    values = {"norm": "linf", "epsilon": 0.02, "min_robust_accuracy": 0.5, "images": "all"}
+    return RobustnessGate(**{**values, "attacks": attacks, "save_failures": False, **options})
+
+
+def _context(surrogate: Classifier, **options: Any) -> RunContext:
+    def named(name: str) -> Classifier:
+        if name != "other":
+            raise InvalidInput(f"expected the name of a model, got {name!r}")
+        return surrogate
+
+    return RunContext(surrogates=named, **options)
+
+
+def _check(classifier: Classifier, surrogate: Classifier, *attacks: Any) -> Verdict:
+    return _gate(*attacks).check(classifier, IMAGES, LABELS, context=_context(surrogate))
+
+
+def test_from_a_model_to_itself_it_breaks_what_the_attack_on_the_model_breaks() -> None:
+    model = classify(CurvedModel())
+    white = _check(model, model, {"name": "apgd-margin", "steps": 20})
+    black = _check(model, classify(CurvedModel()), SELF)
+    same = _check(model, model, SELF)
+    assert white.evidence["broken_images"]
+    assert set(white.evidence["broken_images"]) < set(range(40))  # type: ignore[arg-type]
+    assert black.evidence["images"] == white.evidence["images"] == same.evidence["images"]
+
+
+def test_another_model_makes_other_examples() -> None:
+    model = classify(CurvedModel())
+    white = _check(model, model, SELF)
+    other = _check(model, classify(CurvedModel(seed=5)), SELF)
+    assert len(other.evidence["broken_images"]) < len(white.evidence["broken_images"])  # type: ignore[arg-type]
+
+
+def test_an_image_that_the_surrogate_gets_wrong_is_attacked_all_the_same() -> None:
+    class Negative(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return -CurvedModel()(images)
+
+    surrogate, plan = classify(Negative()), plan_attacks([("transfer", {}, None)], restarts=1)[0]
+    threat = ThreatModel(norm="linf", epsilon=0.02, bounds=(0.0, 1.0))
+    attack = build_attack(
+        plan,
+        classify(CurvedModel()),
+        threat,
+        seed=0,
+        sources=AttackSources(surrogates={"train": surrogate}),
+    )
+    result = attack.run(
+        AttackBatch(images=IMAGES, criterion=rule(LABELS), keys=keys_of(IMAGES)), restart=0
+    )
+    assert not result.failures
+    moved = (result.adversarial - IMAGES).abs().flatten(1).amax(dim=1)
+    assert bool((moved > 0.015).all())
+
+
+def test_the_verdict_depends_on_neither_batch_size_nor_repetition() -> None:
+    verdicts = [
+        _gate("transfer").check(classify(CurvedModel(), batch_size=size), IMAGES, LABELS)
+        for size in (128, 7, 128)
+    ]
+    first, small, again = (verdict.evidence["images"] for verdict in verdicts)
+    assert first == small == again
+    digests = {v.evidence["sources"]["transfer"]["train"]["digest"] for v in verdicts}  # type: ignore[index,call-overload]
+    assert len(digests) == 1
+
+
+def test_a_trained_surrogate_is_no_part_of_the_configuration_and_another_model_is() -> None:
+    model = classify(CurvedModel())
+    trained = _check(model, model, "transfer").evidence["configuration"]
+    assert "sources" not in trained  # type: ignore[operator]
+    named = [
+        _check(model, classify(CurvedModel(seed=s)), SELF).evidence["configuration"] for s in (1, 2)
+    ]
+    assert named[0] != named[1]
+
+
+def test_passes_of_the_surrogate_are_in_the_cost() -> None:
+    model = classify(CurvedModel())
+    alone = _check(model, model, "random-search").cost
+    cost = _check(model, classify(CurvedModel()), SELF).cost
+    assert cost.backward_passes >= 20 * 30
+    assert alone.backward_passes < 20 * 30
+    same = _check(model, model, SELF).cost
+    # One clean pass of the other model more; a model that is its own surrogate counts once.
+    assert abs(same.forward_passes - cost.forward_passes) <= 1
+    assert same.backward_passes == cost.backward_passes
+    training = _check(model, model, "transfer").cost
+    assert training.forward_passes > 300 * 40
+
+
+def test_a_trained_surrogate_beats_noise_on_digits(
+    standard_digits_model: nn.Module, digits_test: Samples
+) -> None:
+    robust = {}
+    for attack in ("random-search", "transfer"):
+        verdict = _gate(attack, epsilon=0.15, images=150, min_robust_accuracy=0.2).check(
+            classify(standard_digits_model), digits_test.images, digits_test.labels
+        )
+        robust[attack] = verdict.evidence["robust_accuracy"]
+    assert robust["transfer"] < robust["random-search"] - 0.1  # type: ignore[operator]
+
+
+def test_an_onnx_file_is_gated_with_transfer(
+    tmp_path: Path, standard_digits_model: nn.Module, digits_test: Samples
+) -> None:
+    images, labels = digits_test.images[:60], digits_test.labels[:60]
+    path = export(
+        standard_digits_model, tmp_path / "m.onnx", images[:2], names=["logits"], fixed=False
+    )
+    gate = _gate("transfer", epsilon=0.15, min_robust_accuracy=0.0)
+    verdict = gate.check(classify(str(path)), images, labels)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.evidence["broken_images"]
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "attack", "reason"),
+    [
+        (classify(CurvedModel()), {"name": "transfer", "surrogate": "nobody"}, "nobody"),
+        (classify(LinearModel(7)), SELF, "4 classes, got 7"),
+        (classify(CurvedModel(), bounds=(0.0, 2.0)), SELF, "bounds"),
+        (classify(nn.Flatten(0)), SELF, "other"),
+    ],
+)
+def test_a_surrogate_that_is_of_no_use_is_an_error(
+    surrogate: Classifier, attack: Any, reason: str
+) -> None:
+    verdict = _check(classify(CurvedModel()), surrogate, attack)
+    assert verdict.outcome is Outcome.ERROR
+    assert reason in verdict.reason
+
+
+def test_without_other_models_only_train_is_there() -> None:
+    verdict = _gate(SELF).check(classify(CurvedModel()), IMAGES, LABELS)
+    assert verdict.outcome is Outcome.ERROR
+    assert "RunContext.surrogates" in verdict.reason
+
+
+@pytest.mark.parametrize("shape", [(64,), (1, 4, 4), (1, 8, 9)])
+def test_images_that_no_surrogate_can_be_trained_on_are_refused(shape: tuple[int, ...]) -> None:
+    images = make_images(4, shape=shape)
+    with pytest.raises(InvalidInput, match="square images"):
+        train_surrogate(classify(nn.Flatten()), images, seed=0)
+
+
+def test_a_measurement_without_its_sources_is_refused() -> None:
+    for name in ("transfer", "known-examples"):
+        with pytest.raises(InvalidInput, match="prepared"):
+            measure(classify(CurvedModel()), IMAGES, LABELS, attacks=[name])
+
+
+def test_the_selftest_of_a_gate_leaves_transfer_out() -> None:
+    test = AttackSelftestGate.of(_gate("transfer", "pgd"))
+    assert [attack.name for attack in test.attacks] == ["pgd"]
+    with pytest.raises(InvalidGateFile, match="on the model itself"):
+        AttackSelftestGate.of(_gate("transfer"))
+
+
+def test_another_process_with_another_surrogate_is_noticed() -> None:
+    model = classify(CurvedModel())
+    plan = RobustnessPlan(
+        threat=ThreatModel(norm="linf", epsilon=0.02, bounds=(0.0, 1.0)),
+        attacks=plan_attacks([("transfer", {}, None)], restarts=1),
+        seed=0,
+        sources=AttackSources(surrogate_digests={"train": "a"}),
+    )
+    other = replace(plan, sources=AttackSources(surrogate_digests={"train": "b"}))
+    one, two = (_subject(model, rule(LABELS), p, keys_of(IMAGES)) for p in (plan, other))
+    assert one != two

@@ -24,6 +24,8 @@ import fgmf
 from fgmf.attacks.building import build_attack
 from fgmf.attacks.interface import AttackBatch
 from fgmf.attacks.plans import plan_attacks
+from fgmf.attacks.sources import AttackSources
+from fgmf.attacks.surrogates import train_surrogate
 from fgmf.caching import DiskCache, open_cache
 from fgmf.caching.conditions import run_digest
 from fgmf.corruption_accuracy import CorruptionPlan, measure_corruptions, plan_cells
@@ -36,6 +38,7 @@ from fgmf.gates.corruption_check import check_corruptions
 from fgmf.gates.corruption_evidence import evidence_of_corruptions
 from fgmf.gates.robustness_check import check_robustness
 from fgmf.gates.robustness_evidence import evidence_of, rerun_of
+from fgmf.gates.robustness_sources import prepare_sources
 from fgmf.gates.subject import MeasuredImages
 from fgmf.preflight import inspect
 from fgmf.preflight.behaviour import observe_batch_dependence, repeat_forward
@@ -86,6 +89,28 @@ def _built(classifier: Classifier, name: str) -> None:
         labels = labels_of(classifier)
         batch = AttackBatch(images=IMAGES, criterion=rule(labels), keys=keys_of(IMAGES))
         build_attack(plan, classifier, THREAT, seed=0).run(batch, restart=0)
+
+
+def _transferred(classifier: Classifier) -> None:
+    """The model as the surrogate of another."""
+    (plan,) = plan_attacks([("transfer", {"steps": 3}, None)], restarts=1)
+    sources = AttackSources(surrogates={"train": classifier})
+    sources.passes(besides=classifier)
+    batch = AttackBatch(images=IMAGES, criterion=rule(labels_of(classifier)), keys=keys_of(IMAGES))
+    other = classify(torch.nn.Flatten())
+    build_attack(plan, other, THREAT, seed=0, sources=sources).run(batch, restart=0)
+
+
+def _sources(classifier: Classifier) -> None:
+    """Asked for its predictions, and the surrogate of itself."""
+    prepare_sources(
+        plan_attacks([("transfer", {}, None), ("transfer", {"surrogate": "o"}, None)], restarts=1),
+        classifier,
+        _measured_images(classifier),
+        threat=THREAT,
+        seed=0,
+        context=RunContext(surrogates=lambda name: classifier),
+    )
 
 
 def _measured_images(classifier: Classifier) -> MeasuredImages:
@@ -220,6 +245,10 @@ CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.robustness.known.KnownImages.__init__": _cached,
     "fgmf.attacks.building.build_attack": lambda c: _built(c, "apgd-ce"),
     "fgmf.attacks.own_bridge.OwnAttack.__init__": lambda c: _built(c, "minimum-margin"),
+    "fgmf.attacks.outside_bridge.TransferAttack.__init__": _transferred,
+    "fgmf.attacks.sources.AttackSources.passes": _transferred,
+    "fgmf.attacks.surrogates.train_surrogate": lambda c: train_surrogate(c, IMAGES, seed=0),
+    "fgmf.gates.robustness_sources.prepare_sources": _sources,
     "fgmf.attacks.foolbox_bridge.FoolboxAttack.__init__": lambda c: [
         _built(c, name) for name in ("pgd", "fmn")
     ],

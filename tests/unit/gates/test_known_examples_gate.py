@@ -27,7 +27,9 @@ def _check(
     values = {"norm": "linf", "epsilon": 0.02, "min_robust_accuracy": 0.99, "images": "all"}
     gate = RobustnessGate(**{**values, "attacks": ("apgd-margin",), "name": "g", **options})
     context = RunContext(
-        root=directory, directory=directory, failures_directory=directory / "saved" if save else None
+        root=directory,
+        directory=directory,
+        failures_directory=directory / "saved" if save else None,
     )
     return gate.check(classify(CurvedModel()), images, LABELS[: len(images)], context=context)
 

@@ -15,10 +15,12 @@ from fgmf.attacks.plans import plan_attacks
 from fgmf.attacks.sources import AttackSources
 from fgmf.attacks.surrogates import train_surrogate
 from fgmf.errors import InvalidGateFile, InvalidInput
+from fgmf.gatefile import load_gate_file
 from fgmf.gates import AttackSelftestGate, RobustnessGate
 from fgmf.gates.specification import RunContext
 from fgmf.robustness import RobustnessPlan
 from fgmf.robustness.sharding import _subject
+from fgmf.running import GateRun, RunSettings
 from fgmf.threat import ThreatModel
 from fgmf.verdict import Outcome, Verdict
 
@@ -204,3 +206,72 @@ def test_another_process_with_another_surrogate_is_noticed() -> None:
     other = replace(plan, sources=AttackSources(surrogate_digests={"train": "b"}))
     one, two = (_subject(model, rule(LABELS), p, keys_of(IMAGES)) for p in (plan, other))
     assert one != two
+
+
+GATE_FILE = """
+schema = 1
+[[model]]
+name = "gated"
+factory = "fgmf_pair:gated"
+bounds = [0, 1]
+device = "cpu"
+[[model]]
+name = "other"
+factory = "fgmf_pair:other"
+bounds = [0, 1]
+device = "cpu"
+[data]
+factory = "fgmf_pair:data"
+[[gate]]
+kind = "robustness"
+model = "gated"
+norm = "linf"
+epsilon = 0.02
+min_robust_accuracy = 0.5
+save_failures = false
+attacks = [{ name = "transfer", surrogate = "NAME", steps = 20 }]
+"""
+PAIR = """
+from tiny_models import CurvedModel, make_images
+def gated(): return CurvedModel()
+def other(): return CurvedModel()
+def data():
+    images = make_images(40, margin=0.2)
+    return images, CurvedModel()(images).argmax(dim=1)
+"""
+
+
+def _file(directory: Path, name: str) -> Path:
+    (directory / "fgmf_pair.py").write_text(PAIR)
+    (directory / "fgmf.toml").write_text(GATE_FILE.replace("NAME", name))
+    return directory / "fgmf.toml"
+
+
+def test_another_model_of_the_gate_file_is_the_surrogate(tmp_path: Path) -> None:
+    notes: list[str] = []
+    gate_file = load_gate_file(_file(tmp_path, "other"), profile="default")
+    settings = RunSettings(cache_directory=tmp_path / "cache", notify=notes.append)
+    verdict = GateRun(gate_file, settings).run(gate_file.gates[0])
+    model = classify(CurvedModel())
+    expected = _check(model, model, {"name": "apgd-margin", "steps": 20})
+    assert verdict.evidence["broken_images"] == expected.evidence["broken_images"]
+    assert any("as a surrogate" in note for note in notes)
+
+
+def test_a_surrogate_that_the_gate_file_lacks_is_a_problem_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidGateFile, match=r"surrogate = one of train, gated, other") as caught:
+        load_gate_file(_file(tmp_path, "nobody"), profile="default")
+    assert [problem.location for problem in caught.value.problems] == ["gate[0].attacks"]
+
+
+def test_the_cache_tells_surrogates_apart_and_knows_the_same_again(tmp_path: Path) -> None:
+    def cached(seed: int) -> int:
+        context = RunContext(cache_directory=tmp_path)
+        gate = _gate("transfer", seed=seed)
+        return gate.check(
+            classify(CurvedModel()), IMAGES, LABELS, context=context
+        ).cost.cached_images
+
+    assert cached(1) == 0
+    assert cached(1) == 40
+    assert cached(2) == 0

@@ -293,6 +293,9 @@ SAVED: dict[str, Callable[[Path, Classifier], object]] = {
     "fgmf.running.replaying.replay_failures": lambda d, c: replay_failures(d, lambda _: c),
 }
 NOT_FUNCTIONS = {
+    "fgmf.attacks.sources.AttackSources.__init__",  # values only
+    "fgmf.attacks.surrogates.Surrogate.__init__",  # values only
+    "fgmf.gates.specification.RunContext.__init__",  # values only
     "fgmf.gates.checking.GateCheck.__init__",  # abstract
     "fgmf.gates.specification.Gate.check",  # a protocol
     "fgmf.robustness.known.AskedImages.__init__",  # values only

@@ -127,6 +127,7 @@ def test_deepfool_is_exact_for_several_classes(norm: Norm, classes: int) -> None
         for entry in CATALOGUE.values()
         for norm in entry.norms
         if entry.name != "brendel-bethge"  # compiles for half a minute
+        and entry.engine != "outside"  # there is nothing but the model here
     ],
 )
 def test_no_attack_breaks_what_cannot_be_broken(name: str, norm: Norm) -> None:

@@ -145,7 +145,7 @@ def test_a_broken_certificate_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_certificates_are_part_of_the_evidence() -> None:
-    assert _check(epsilon=1e-4).evidence["certified"] > 0.5
+    assert _check(epsilon=3e-4).evidence["certified"] > 0.5
 
     class Opaque(ConvModel):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

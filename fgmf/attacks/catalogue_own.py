@@ -1,7 +1,7 @@
 """The attacks of our own that a gate can name: plain data.
 
 Nothing heavy is imported. The bridge (`own_bridge`) turns an entry into an attack of
-`fgmf.attacks.own`. Every one takes the whole list of images, and knows every criterion.
+`fgmf.attacks.own`. Every one takes many images at once, and knows every criterion.
 """
 
 from __future__ import annotations

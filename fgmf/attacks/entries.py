@@ -72,7 +72,7 @@ class CatalogueEntry:
         targeted: True if it can aim at a class.
         follows_margin: True if it follows differences of logits, or sees scores alone, so that a
             saturated cross-entropy does not blind it.
-        whole_list: True if it is given all images at once and does batches and restarts on
+        whole_list: True if it is given many images at once and does batches and restarts on
             its own; False if it is called once per batch and restart.
         one_by_one: True if Foolbox's arithmetic mixes the images of a batch, so that a result
             would depend on its neighbours; such an attack sees one image at a time.

@@ -71,7 +71,7 @@ class Attack(Protocol):
         """Attack a batch.
 
         Args:
-            batch: n images; all that are left, where the attack takes the whole list.
+            batch: n images; a block of many, where the attack makes its own batches.
             restart: Number of the restart, for the draws; 0 where the attack sees to its
                 restarts itself.
 

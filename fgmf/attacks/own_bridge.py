@@ -1,4 +1,4 @@
-"""Our own attacks, bound to a classifier: the whole list of images in, candidates out.
+"""Our own attacks, bound to a classifier: a list of images in, candidates out.
 
     the classifier's logits, with the deadline, averaged over draws (EOT) where asked
     the attack on all images at once, in batches that it refills itself

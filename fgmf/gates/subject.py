@@ -91,7 +91,7 @@ def choose_images(  # noqa: PLR0913 - keyword-only parts of one question
         chosen = stratified_sample(own_labels, count=wanted, seed=seed)
     indices = [eligible[at] for at in chosen]
     floating = torch.float64 if dtype is torch.float64 else torch.float32
-    images = samples.images[indices].to(floating).clamp(*bounds)
+    images = samples.images[indices].to(floating).clamp_(*bounds)  # a copy already
     return MeasuredImages(
         images=images,
         labels=labels[indices],

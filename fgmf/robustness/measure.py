@@ -2,7 +2,7 @@
 
 broken = images that are wrong without an adversary
 for each attack, for each restart:
-    candidates = attack(images that are not broken)   # in batches; whole, where it refills its own
+    candidates = attack(images that are not broken)   # in batches; in blocks, if it makes its own
     for each batch of candidates:                     # inside ball and box
         hits    = judged in a forward pass, and once more in a fresh one of another size
         broken |= hits
@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 
 _OVERSHOOT = 1.05
 """Minimum-norm attacks stop on the boundary, where rounding decides; a step past it does not."""
+_BLOCK = 500
+"""Images that an attack which makes its own batches is given at once.
+
+It keeps copies of each, so memory would grow with their number; so many still fill batches of the
+usual size. Larger batches make larger blocks. Outcomes do not depend on it.
+"""
 _OVER = "expected the attack to end within the gate's max_seconds"
 
 
@@ -211,9 +217,11 @@ class _Measurement:
             self._judge_list(record, everyone[part], result)
 
         if record.plan.entry.whole_list:
-            if active:
-                attack_part(slice(0, len(active)))
-            self._report(record.plan, len(active), len(active))
+            size = max(_BLOCK, self._classifier.batch_size)
+            for start in range(0, len(active), size):
+                stop = min(start + size, len(active))
+                attack_part(slice(start, stop))
+                self._report(record.plan, stop, len(active))
             return
         for part, _ in batched(len(active), self._classifier.batch_size, attack_part):
             self._report(record.plan, part.stop, len(active))

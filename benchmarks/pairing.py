@@ -16,10 +16,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 _RESAMPLES = 4000
 _LIBRARIES = ("pytest-fgmf", "torch", "foolbox", "numpy", "pytest")

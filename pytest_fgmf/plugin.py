@@ -4,6 +4,7 @@ It declares options, markers and fixtures, and looks for the first sign of a gat
 option, a test that uses the fixture `fgmf`. Only then `hooks` and all that it needs is loaded.
 What stands here and what it imports costs every pytest run on the machine
 (`benchmarks/plugin_load.py`), each module most of all: siblings are imported inside functions.
+PYTEST_DONT_REWRITE: nothing is asserted here, so pytest need not look for assertions.
 """
 
 from __future__ import annotations

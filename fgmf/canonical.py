@@ -66,7 +66,7 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     head = f"{str(contents.dtype).removeprefix('torch.')}:{tuple(contents.shape)}:".encode()
     digest = hashlib.sha256(head)
     if contents.numel():  # read in place: a copy of all images would count in a gate's memory
-        digest.update(contents.reshape(-1).view(torch_.uint8).numpy())
+        digest.update(contents.reshape(-1).view(torch_.uint8).numpy().data)
     return "sha256:" + digest.hexdigest()
 
 

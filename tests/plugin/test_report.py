@@ -48,7 +48,12 @@ def test_the_document_has_what_readers_need(project: Project, local: str) -> Non
     assert run["gate_file_digest"].startswith("sha256:")
     (verdict,) = document["verdicts"]
     assert verdict["kind"] == "stub-gate"
-    assert verdict["cost"] == {"forward_passes": 3, "backward_passes": 0, "seconds": 0.25}
+    assert verdict["cost"] == {
+        "forward_passes": 3,
+        "backward_passes": 0,
+        "seconds": 0.25,
+        "cached_images": 0,
+    }
     assert verdict["interval"]["confidence"] == 0.95
     assert path.exists()
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-import torch  # noqa: F401 - a run inside this process must not be the first to import it
+import scipy.stats  # noqa: F401 - a run inside this process must not be the first to import it
+import torch  # noqa: F401 - likewise
 
 import fgmf.classifier
 import fgmf.datasets

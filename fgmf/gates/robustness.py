@@ -131,6 +131,14 @@ class RobustnessGate(GateSpecification):
         parse_epsilon(value)
         return value
 
+    @field_validator("suite")
+    @classmethod
+    def _known_suite(cls, value: str | None) -> str | None:
+        """Here, and not only where keys are held together: said with all other problems."""
+        if value is not None and value not in suite_names():
+            raise ValueError(f"the name of a suite, one of {', '.join(suite_names())}")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> RobustnessGate:
         problems = list(attack_misfits(self))

@@ -7,6 +7,7 @@ is imported.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -102,7 +103,9 @@ class GateSpecification(BaseModel):
         try:
             return check_waived(value)
         except InvalidInput as error:
-            raise ValueError(_without_expected(str(error))) from None
+            # What came is said for every field; here it would stand twice.
+            allowed = re.sub(r", got '[^']*'", "", _without_expected(str(error)), count=1)
+            raise ValueError(allowed) from None
 
     @model_validator(mode="before")
     @classmethod

@@ -100,7 +100,10 @@ def test_junit_properties_are_plain_text(project: Project, mode: str) -> None:
 
 
 def test_a_skip_raised_while_loading_is_an_error(project: Project) -> None:
-    """A factory is no test: what it raises, skips too, leaves the gate unmeasured."""
+    """A factory is no test: what it raises, skips too, leaves the gate unmeasured.
+
+    The skip stands in the user's factory that is written here.
+    """
     project.write("skipping.py", "import pytest\ndef skip(*_): pytest.skip('no weights here')\n")
     project.gates('name = "good"')
     conftest = project.path / "conftest.py"

@@ -155,6 +155,7 @@ def test_a_required_gate_of_a_nested_file_is_owed_too(project: Project, mode: st
 
 
 def test_a_required_gate_in_a_test_that_is_expected_to_fail(project: Project, mode: str) -> None:
+    # The xfail stands in the user's test that is written here: it must not hide the gate.
     project.write(
         "tests/test_gate.py",
         """

@@ -238,3 +238,12 @@ def test_reading_suites_loads_neither_foolbox_nor_torch() -> None:
         "sys.exit(', '.join({'foolbox', 'torch', 'numpy'} & set(sys.modules)) or None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_suite_is_said_with_every_other_problem() -> None:
+    with pytest.raises(InvalidGateFile) as raised:
+        gate_of(suite="standart", min_robust_accuracy=45, waive=("gradient-zer",))
+    said = {problem.location: str(problem) for problem in raised.value.problems}
+    assert set(said) == {"suite", "min_robust_accuracy", "waive"}
+    assert "quick, standard, thorough, black-box" in said["suite"]
+    assert said["waive"].count("got") == 1

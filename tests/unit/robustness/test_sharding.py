@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from shared_work import Member, facts, together
-from tiny_models import CurvedModel, classify, keys_of, make_images, rule
+from tiny_models import CurvedModel, LinearModel, classify, keys_of, make_images, rule
 
 from fgmf.attacks.plans import plan_attacks
 from fgmf.errors import ProcessLost
@@ -106,11 +106,13 @@ def test_one_that_raises_ends_all(count: int, *, asked: bool) -> None:
         assert "process 1 could not do its part" in str(results[rank])
 
 
-@pytest.mark.parametrize("other", ["model", "labels", "callable"])
+@pytest.mark.parametrize("other", ["model", "labels", "callable", "scale"])
 def test_another_model_or_other_labels_are_refused(other: str) -> None:
     def work(member: Member) -> RobustnessMeasurement:
         model: Any = CurvedModel(seed=member.rank if other != "labels" else 0)
         labels = LABELS.clone()
+        if other == "scale":  # the same predictions from other weights
+            model = LinearModel(scale=1.0 + member.rank)
         if other == "labels" and member.rank == 1:
             labels[3] = (labels[3] + 1) % 4
         if other == "callable":

@@ -24,6 +24,8 @@ from fgmf.verdict import Condition, Interval, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fgmf.types import Direction
+
 ROUNDING = 1e-12
 """Two shares closer than this are the same number, written down by different sums."""
 
@@ -125,14 +127,38 @@ def compare_to_threshold(interval: Interval, threshold: float) -> Outcome:
     for name, value in values.items():
         if not 0.0 <= value <= 1.0:
             raise InvalidInput(f"expected {name} as a share between 0 and 1, got {value!r}")
+    return compare_to_limit(interval, threshold)
+
+
+def compare_to_limit(
+    interval: Interval, limit: float, *, direction: Direction = "at-least"
+) -> Outcome:
+    """Judge the interval of any quantity against the lowest or the highest accepted value.
+
+    Args:
+        interval: Where the true value lies; any finite numbers.
+        limit: The lowest accepted value, or the highest.
+        direction: Which of the two.
+
+    Returns:
+        PASS if the whole interval is on the accepted side or at the limit, FAIL if the whole of
+        it is on the other side, else INCONCLUSIVE. Differences up to `ROUNDING` count as equal.
+
+    Raises:
+        InvalidInput: A number is not finite, or the bounds are in the wrong order.
+    """
+    for name, value in {"lower": interval.lower, "upper": interval.upper, "limit": limit}.items():
+        if not math.isfinite(value):
+            raise InvalidInput(f"expected {name} as a finite number, got {value!r}")
     if interval.lower > interval.upper:
         message = f"expected lower <= upper, got [{interval.lower!r}, {interval.upper!r}]"
         raise InvalidInput(message)
-    if interval.lower >= threshold - ROUNDING:
+    worst, best = interval.lower - limit, interval.upper - limit
+    if direction == "at-most":
+        worst, best = -best, -worst
+    if worst >= -ROUNDING:
         return Outcome.PASS
-    if interval.upper < threshold - ROUNDING:
-        return Outcome.FAIL
-    return Outcome.INCONCLUSIVE
+    return Outcome.FAIL if best < -ROUNDING else Outcome.INCONCLUSIVE
 
 
 def judge_share(  # noqa: PLR0913 - one condition has seven parts

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Norm: TypeAlias = Literal["linf", "l2", "l1"]
 Severity: TypeAlias = Literal["error", "warning", "note"]
 Population: TypeAlias = Literal["distribution", "dataset"]
+Direction: TypeAlias = Literal["at-least", "at-most"]  # which side of a threshold is accepted
 CriterionKind: TypeAlias = Literal["misclassification", "targeted", "top-k"]
 Bounds: TypeAlias = tuple[float, float]
 

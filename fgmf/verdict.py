@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fgmf.types import Json, Severity
+    from fgmf.types import Direction, Json, Severity
 
 
 class Outcome(StrEnum):
@@ -101,9 +101,10 @@ class Condition:
         quantity: Name of the measured value, such as ``robust_accuracy``.
         measured: Its point estimate; None where nothing could be measured.
         interval: Its confidence interval; None where nothing could be measured.
-        threshold: Lowest accepted value.
+        threshold: Lowest accepted value, or the highest where `direction` says so.
         outcome: PASS, FAIL or INCONCLUSIVE.
         subject: What it is about where there are several, such as ``class 3``.
+        direction: ``at-least`` where high values are good, ``at-most`` where low ones are.
     """
 
     quantity: str
@@ -112,6 +113,7 @@ class Condition:
     threshold: float
     outcome: Outcome
     subject: str = ""
+    direction: Direction = "at-least"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,7 @@ class Verdict:
         artifacts: Files written, relative to the root directory where they lie under it.
         reproduce: A command that runs this gate alone.
         accepted: An INCONCLUSIVE outcome that the user declared acceptable.
+        direction: Whether the threshold is the lowest or the highest accepted value.
     """
 
     gate: str
@@ -153,6 +156,7 @@ class Verdict:
     artifacts: tuple[str, ...] = ()
     reproduce: str = ""
     accepted: bool = False
+    direction: Direction = "at-least"
 
     @property
     def passed(self) -> bool:

@@ -139,7 +139,8 @@ def settled(
     """
     failing = [condition for condition in conditions if condition.outcome is Outcome.FAIL]
     if failing:
-        return Outcome.FAIL, f"{failing[0].quantity} is below its threshold"
+        side = "below" if failing[0].direction == "at-least" else "above"
+        return Outcome.FAIL, f"{failing[0].quantity} is {side} its threshold"
     if failure is not None:
         return Outcome.ERROR, failure
     if undecided:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from fgmf.verdict import Condition, Verdict
 
 _RELATIONS = {
-    Outcome.PASS: ">=",
-    Outcome.FAIL: "<",
-    Outcome.INCONCLUSIVE: "does not decide",
-    Outcome.ERROR: "not measured against",
+    Outcome.PASS: {"at-least": ">=", "at-most": "<="},
+    Outcome.FAIL: {"at-least": "<", "at-most": ">"},
+    Outcome.INCONCLUSIVE: dict.fromkeys(("at-least", "at-most"), "does not decide"),
+    Outcome.ERROR: dict.fromkeys(("at-least", "at-most"), "not measured against"),
 }
 
 
@@ -63,7 +63,9 @@ def describe_condition(condition: Condition, *, named: bool = True) -> str:
         named: Begin with the name of the quantity.
     """
     name = f"{quantity_name(condition)} " if named else ""
-    required = f"{_RELATIONS[condition.outcome]} {shown_threshold(condition.threshold)} required"
+    relation = _RELATIONS[condition.outcome][condition.direction]
+    demand = "required" if condition.direction == "at-least" else "allowed"
+    required = f"{relation} {shown_threshold(condition.threshold)} {demand}"
     return f"{name}{shown_measurement(condition)} {required}"
 
 

@@ -13,6 +13,7 @@ _TEXT: Final = {"type": "string"}
 _NUMBER: Final = {"type": "number"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _OUTCOME: Final = {"enum": [str(outcome) for outcome in Outcome]}
+_DIRECTION: Final = {"enum": ["at-least", "at-most"]}
 _OPEN: Final = {"type": "object"}
 
 
@@ -64,6 +65,7 @@ def _verdict() -> dict[str, Any]:
         artifacts=_list(_TEXT),
         reproduce=_TEXT,
         accepted={"type": "boolean"},
+        direction=_DIRECTION,
     )
 
 
@@ -87,6 +89,7 @@ def _condition() -> dict[str, Any]:
         threshold=_NUMBER,
         outcome=_OUTCOME,
         subject=_TEXT,
+        direction=_DIRECTION,
     )
 
 

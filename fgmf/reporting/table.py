@@ -68,11 +68,18 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
         printable(verdict.gate),
         printable(verdict.kind),
         measured,
-        "-" if verdict.threshold is None else f">= {shown_threshold(verdict.threshold)}",
+        _required(verdict),
         str(verdict.image_count or "-"),
         f"{verdict.cost.seconds:.1f} s",
         "; ".join(_remarks(verdict)),
     )
+
+
+def _required(verdict: Verdict) -> str:
+    if verdict.threshold is None:
+        return "-"
+    relation = ">=" if verdict.direction == "at-least" else "<="
+    return f"{relation} {shown_threshold(verdict.threshold)}"
 
 
 def _outcome(verdict: Verdict) -> str:

@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from fgmf.errors import InvalidInput
 from fgmf.statistics import (
     binomial_interval,
+    compare_to_limit,
     compare_to_threshold,
     hypergeometric_interval,
     judge_share,
@@ -251,6 +252,40 @@ class TestCompareToThreshold:
         successes = data.draw(st.integers(0, trials))
         point = hypergeometric_interval(successes, trials, population=trials, confidence=0.95)
         assert compare_to_threshold(point, successes * (1 / trials)) is Outcome.PASS
+
+
+class TestCompareToLimit:
+    """Any quantity, against the lowest or the highest accepted value."""
+
+    @given(st.tuples(*[st.floats(-9, 9)] * 2).map(sorted), st.floats(-9, 9))
+    def test_a_highest_value_is_a_lowest_one_seen_in_a_mirror(
+        self, ends: list[float], limit: float
+    ) -> None:
+        """At most 3 means of x what at least -3 means of -x."""
+        lower, upper = ends
+        mirrored = compare_to_limit(interval(-upper, -lower), -limit)
+        assert compare_to_limit(interval(lower, upper), limit, direction="at-most") is mirrored
+
+    @pytest.mark.parametrize(
+        ("lower", "upper", "outcome"),
+        [
+            (-0.2, 0.05, Outcome.PASS),
+            (0.05, 0.05, Outcome.PASS),
+            (0.05, 0.06, Outcome.INCONCLUSIVE),
+            (0.06, 2.0, Outcome.FAIL),
+        ],
+    )
+    def test_edges_of_a_highest_value(self, lower: float, upper: float, outcome: Outcome) -> None:
+        """Equal is enough for a PASS, and too little for a FAIL."""
+        found = compare_to_limit(interval(lower, upper), 0.05, direction="at-most")
+        assert found is outcome
+
+    @pytest.mark.parametrize("numbers", [(math.nan, 1, 0), (0, math.inf, 0), (0, 1, math.nan)])
+    def test_no_verdict_on_nonsense(self, numbers: tuple[float, float, float]) -> None:
+        """A number that is none never becomes a verdict."""
+        lower, upper, limit = numbers
+        with pytest.raises(InvalidInput, match="finite"):
+            compare_to_limit(interval(lower, upper), limit)
 
 
 class TestJudgeShare:

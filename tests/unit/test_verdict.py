@@ -34,6 +34,7 @@ conditions = st.builds(
     threshold=numbers,
     outcome=outcomes,
     subject=texts,
+    direction=st.sampled_from(["at-least", "at-most"]),
 )
 findings = st.builds(
     Finding,

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgmf.reporting import printable, render_headline
+from fgmf.gates.checking import settled
+from fgmf.reporting import printable, render_headline, render_table
+from fgmf.reporting.headline import describe_condition
 from fgmf.reporting.text import shown_number, shown_threshold
 from fgmf.verdict import Condition, Interval, Outcome, Verdict
 
@@ -72,6 +74,7 @@ CLASS_MISSED = condition(
     quantity="worst_class_robust_accuracy",
     subject="class 3",
 )
+ILLUSION = dataclasses.replace(FAILED, quantity="gap", direction="at-most", threshold=0.05)
 CONTEXT = "worst of FGSM, PGD; Linf eps 8/255; n=500; 95 %; seed 7"
 
 
@@ -222,3 +225,26 @@ def test_foreign_text_cannot_wrap_or_colour_the_line(text: str) -> None:
 def test_printable_keeps_ordinary_text() -> None:
     assert printable("Größe 猫 → ok") == "Größe 猫 → ok"
     assert printable("a\x1b[31m\nb\u202e\u2028\ud800") == r"a\x1b[31m\nb\u202e\u2028\ud800"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Outcome.FAIL, "gap 0.412 [0.368, 0.457] > 0.05 allowed"),
+        (Outcome.PASS, "gap 0.412 [0.368, 0.457] <= 0.05 allowed"),
+        (Outcome.INCONCLUSIVE, "gap 0.412 [0.368, 0.457] does not decide 0.05 allowed"),
+    ],
+)
+def test_a_highest_accepted_value_is_allowed_not_required(outcome: Outcome, expected: str) -> None:
+    assert describe_condition(dataclasses.replace(ILLUSION, outcome=outcome)) == expected
+
+
+def test_the_table_says_which_side_is_accepted() -> None:
+    verdict = dataclasses.replace(verdict_of(ILLUSION), direction="at-most")
+    assert "<= 0.05" in render_table([verdict])
+    assert ">= 0.50" in render_table([verdict_of(FAILED)])
+
+
+def test_the_reason_says_on_which_side_a_measurement_lies() -> None:
+    reasons = [settled((it,), failure=None, undecided=0)[1] for it in (ILLUSION, FAILED)]
+    assert reasons == ["gap is above its threshold", "robust_accuracy is below its threshold"]

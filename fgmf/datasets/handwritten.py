@@ -8,7 +8,7 @@ import torch
 
 from fgmf.datasets.samples import Samples
 from fgmf.errors import InvalidInput
-from fgmf.statistics import stratified_sample
+from fgmf.sampling import stratified_sample
 
 Split = Literal["train", "test"]
 

@@ -17,6 +17,7 @@ from fgmf.gates.robustness_check import criterion_of
 from fgmf.gates.subject import choose_images
 from fgmf.preflight import inspect
 from fgmf.robustness import RobustnessPlan
+from fgmf.sampling import stratified_sample
 from fgmf.selftest import (
     BinarizationMeasurement,
     BinarizationQuestion,
@@ -25,7 +26,7 @@ from fgmf.selftest import (
     measure_binarization,
     measure_scaling,
 )
-from fgmf.statistics import judge_open_share, stratified_sample
+from fgmf.statistics import judge_open_share
 from fgmf.verdict import Condition, Interval, Outcome, Verdict
 
 if TYPE_CHECKING:

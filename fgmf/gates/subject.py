@@ -10,8 +10,8 @@ import torch
 
 from fgmf.canonical import tensor_digest
 from fgmf.errors import InvalidInput
+from fgmf.sampling import stratified_sample
 from fgmf.seeding import image_generator
-from fgmf.statistics import stratified_sample
 
 if TYPE_CHECKING:
     from fgmf.datasets import Samples
@@ -77,7 +77,7 @@ def choose_images(  # noqa: PLR0913 - keyword-only parts of one question
     Raises:
         InvalidInput: No image is left.
 
-    Randomness: `seed`, as in :func:`fgmf.statistics.stratified_sample`, or a permutation.
+    Randomness: `seed`, as in :func:`fgmf.sampling.stratified_sample`, or a permutation.
     """
     labels = samples.labels.flatten().to(torch.int64)
     eligible = [at for at in range(len(labels)) if int(labels[at]) != without_class]

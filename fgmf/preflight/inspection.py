@@ -48,8 +48,8 @@ from fgmf.preflight.normalisation import observe_scalings, observe_units
 from fgmf.preflight.outputs import describe_failure, observe_outputs
 from fgmf.preflight.policy import Observation, check_waived, judge_observations
 from fgmf.preflight.scale import observe_epsilon, observe_normalised
+from fgmf.sampling import stratified_sample
 from fgmf.seeding import derive_seed, isolated_randomness
-from fgmf.statistics import stratified_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from fgmf.parameters import Parameter, Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fgmf.types import Norm
 
-Value = bool | int | float | str
+__all__ = ["CatalogueEntry", "Engine", "Parameter", "Value"]
+
 Engine = Literal["foolbox", "own", "outside", "extension"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """A tunable number, switch or name of an attack."""
-
-    default: Value
-    lowest: float | None = None
-    above: float | None = None
-    highest: float | None = None
-    meaning: str = ""
-
-    def accepts(self, value: object) -> bool:
-        """Whether `value` has the type of the default and lies in the range."""
-        if isinstance(self.default, str):
-            return isinstance(value, str) and bool(value)
-        if isinstance(self.default, bool) or isinstance(value, bool):
-            return isinstance(self.default, bool) and isinstance(value, bool)
-        if not isinstance(value, int if isinstance(self.default, int) else (int, float)):
-            return False
-        return math.isfinite(value) and self._in_range(value)
-
-    def _in_range(self, value: float) -> bool:
-        low = self.lowest is None or value >= self.lowest
-        high = self.highest is None or value <= self.highest
-        return low and high and (self.above is None or value > self.above)
-
-    @property
-    def allowed(self) -> str:
-        """Words for what is accepted, such as ``a whole number >= 1``."""
-        if isinstance(self.default, bool):
-            return "true or false"
-        if isinstance(self.default, str):
-            return "text"
-        words = "a whole number" if isinstance(self.default, int) else "a number"
-        limits = ((">=", self.lowest), (">", self.above), ("<=", self.highest))
-        given = [f"{sign} {limit:g}" for sign, limit in limits if limit is not None]
-        return f"{words} {' and '.join(given)}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)

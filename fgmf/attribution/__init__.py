@@ -1,0 +1,1 @@
+"""Explanations: what can be named (`catalogue`), what it gives (`interface`), how (`building`)."""

@@ -1,0 +1,33 @@
+"""What explainers do with a classifier: cases of the promise that the model comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from tiny_models import make_images
+
+from fgmf.attribution.building import explainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fgmf.classifier import Classifier
+
+IMAGES = make_images(6, margin=0.05)
+TARGETS = torch.arange(6) % 3
+
+
+def explained(classifier: Classifier, name: str) -> None:
+    """Run one explainer as it is meant to be run."""
+    explainer(name).explain(classifier, IMAGES, TARGETS)
+
+
+ATTRIBUTION_CASES: dict[str, Callable[[Classifier], object]] = {
+    # Every explainer has its own: test_explainers_restore.py.
+    "fgmf.attribution.method.Method.explain": lambda c: explained(c, "gradient"),
+}
+NOT_ATTRIBUTING = {
+    "fgmf.attribution.interface.Explainer.explain",  # a protocol
+    "fgmf.attribution.request.make_request",  # looks at values only
+}

@@ -106,6 +106,8 @@ PLANS: dict[str, Plan] = {
     "trades": Plan(build=_conv, recipe=TradesRecipe(epsilon=EPSILON, schedule=_SHORT)),
     "vit": Plan(build=_vit, recipe=NFgsmRecipe(epsilon=EPSILON, schedule=_LONG)),
     "hybrid": Plan(build=_hybrid, recipe=NFgsmRecipe(epsilon=EPSILON, schedule=_LONG)),
+    "vit-undefended": Plan(build=_vit, recipe=StandardRecipe(schedule=_LONG)),
+    "hybrid-undefended": Plan(build=_hybrid, recipe=StandardRecipe(schedule=_LONG)),
     "noisy": Plan(build=_conv, recipe=NFgsmRecipe(epsilon=EPSILON, schedule=_SHORT), random=True),
 }
 

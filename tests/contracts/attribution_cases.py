@@ -29,5 +29,6 @@ ATTRIBUTION_CASES: dict[str, Callable[[Classifier], object]] = {
 }
 NOT_ATTRIBUTING = {
     "fgmf.attribution.interface.Explainer.explain",  # a protocol
+    "fgmf.attribution.request.Request.__init__",  # values only
     "fgmf.attribution.request.make_request",  # looks at values only
 }

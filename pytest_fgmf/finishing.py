@@ -10,7 +10,8 @@ from pytest_fgmf.outcomes import Record, failed_report
 from pytest_fgmf.required import unmet_requirements
 
 if TYPE_CHECKING:
-    from fgmf.reporting.targets import ReportTarget
+    from pathlib import Path
+
     from fgmf.types import Json
     from pytest_fgmf.session import GateSession
 
@@ -42,8 +43,8 @@ def finish(session: GateSession, run: pytest.Session) -> None:
             session.config.hook.pytest_runtest_logreport(report=report)
         else:
             session.records.append(record)
-    for target in session.settings.reports:
-        _write(session, target)
+    for path in session.settings.reports:
+        _write(session, path)
     if run.exitstatus in _FINISHED and (complaints or session.unwritten):
         run.exitstatus = pytest.ExitCode.TESTS_FAILED
     if session.broken and run.exitstatus != pytest.ExitCode.INTERNAL_ERROR:
@@ -95,17 +96,18 @@ def _message(record: Record) -> str:
     return render_headline(record.verdict)
 
 
-def _write(session: GateSession, target: ReportTarget) -> None:
+def _write(session: GateSession, path: Path) -> None:
+    from fgmf.canonical import write_atomically
     from fgmf.errors import FgmfError
-    from fgmf.reporting.targets import write_report
+    from fgmf.reporting import encode_report, report_document
 
     verdicts = [record.verdict for record in session.records]
     try:
-        write_report(target, verdicts, run=_facts(session), root=session.config.rootpath)
-        session.written.append(target.path)
+        document = report_document(verdicts, run=_facts(session))
+        write_atomically(path, encode_report(document))
+        session.written.append(path)
     except (OSError, FgmfError) as error:
-        message = f"report NOT written: {target.path}: {type(error).__name__}: {error}"
-        session.unwritten.append(message)
+        session.unwritten.append(f"report NOT written: {path}: {type(error).__name__}: {error}")
 
 
 def _facts(session: GateSession) -> dict[str, Json]:

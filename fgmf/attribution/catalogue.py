@@ -44,20 +44,162 @@ OUTPUT = Parameter(
     meaning="the number of the target class that is explained",
 )
 
-_GRADIENTS = "fgmf.attribution.gradients"
+_REPLACEMENTS = ("zero", "mean", "noise", "blur")
+_ZERO = Parameter(default=0.0, meaning="the pixel value of the replacement `zero`")
+_LAYER = {
+    "layer": Parameter(default="auto", meaning="name of the module that is looked at"),
+    "output": OUTPUT,
+}
+
+
+def _count(default: int, meaning: str) -> Parameter:
+    return Parameter(default=default, lowest=1, meaning=meaning)
+
+
+def _share(default: float, meaning: str) -> Parameter:
+    return Parameter(default=default, lowest=0.0, highest=1.0, meaning=meaning)
+
+
+def _least(default: float, meaning: str) -> Parameter:
+    return Parameter(default=default, lowest=0.0, meaning=meaning)
+
+
+def _percentile(default: float, meaning: str) -> Parameter:
+    return Parameter(default=default, lowest=0.0, highest=100.0, meaning=meaning)
+
+
+def _entry(
+    name: str,
+    title: str,
+    place: str,
+    parameters: Mapping[str, Parameter],
+    *,
+    needs_gradient: bool = True,
+    random: bool = False,
+) -> ExplainerEntry:
+    return ExplainerEntry(
+        name=name,
+        title=title,
+        class_path=f"fgmf.attribution.{place}",
+        parameters=parameters,
+        needs_gradient=needs_gradient,
+        random=random,
+    )
+
+
+PGCA_PARAMETERS = {
+    "fusion": Parameter(
+        default="consensus", choices=("consensus", "published"), meaning="how evidence is joined"
+    ),
+    "grid": _count(8, "cells per side"),
+    "noise_draws": _count(1, "noise fills per cell"),
+    "zero": _ZERO,
+    "layer": _LAYER["layer"],
+    "output": Parameter(
+        default="auto",
+        choices=("auto", *OUTPUT.choices),
+        meaning="the number of the target class that is explained",
+    ),
+    "path_steps": _count(4, "gradients on the way from `zero`"),
+    "baseline_samples": _count(12, "gradients on the way from noise"),
+    "smoothing_samples": _count(8, "gradients under noise"),
+    "smoothing_deviation": Parameter(
+        default=0.15, above=0.0, meaning="of that noise, as a share of the bounds' range"
+    ),
+    "path_weight": _share(0.2, "of the gradients from `zero`"),
+    "baseline_weight": _share(0.4, "of the gradients from noise"),
+    "smoothing_weight": _share(0.4, "of the gradients under noise"),
+    "return_share": _share(0.5, "how much of a cell's disagreement its pixels get"),
+    "return_floor": Parameter(default=0.02, above=0.0, meaning="weight of silent pixels"),
+    "blur_scale": _least(0.25, "blur as a share of the image's grain"),
+    "blur_least": _least(0.25, "smallest blur in pixels"),
+    "blur_most": _least(1.5, "largest blur in pixels"),
+    "gain": _least(1.0, "amplification where both parents speak"),
+    "gamma": Parameter(default=0.7, above=0.0, meaning="exponent of the contrast"),
+    "balance": _share(0.7, "published fusion: share of the perturbation map"),
+    "published_blur": _least(1.0, "published fusion: blur in pixels"),
+    "clip_low": _percentile(1.0, "published fusion: lower percentile"),
+    "clip_high": _percentile(99.0, "published fusion: upper percentile"),
+}
 
 ENTRIES = (
-    ExplainerEntry(
-        name="gradient",
-        title="Gradient",
-        class_path=f"{_GRADIENTS}:Gradient",
-        parameters={"output": OUTPUT},
+    _entry("gradient", "Gradient", "gradients:Gradient", {"output": OUTPUT}),
+    _entry(
+        "gradient-times-input",
+        "Gradient x input",
+        "gradients:GradientTimesInput",
+        {"output": OUTPUT},
     ),
-    ExplainerEntry(
-        name="gradient-times-input",
-        title="Gradient x input",
-        class_path=f"{_GRADIENTS}:GradientTimesInput",
-        parameters={"output": OUTPUT},
+    _entry(
+        "integrated-gradients",
+        "Integrated Gradients",
+        "path_gradients:IntegratedGradients",
+        {
+            "steps": _count(32, "points on the path"),
+            "baseline": Parameter(
+                default="zero", choices=_REPLACEMENTS, meaning="where the path begins"
+            ),
+            "zero": _ZERO,
+            "output": OUTPUT,
+        },
+    ),
+    _entry(
+        "expected-gradients",
+        "Expected gradients",
+        "path_gradients:ExpectedGradients",
+        {"samples": _count(12, "noise baselines, one gradient each"), "output": OUTPUT},
+        random=True,
+    ),
+    _entry(
+        "smooth-grad",
+        "SmoothGrad",
+        "smooth_grad:SmoothGrad",
+        {
+            "samples": _count(16, "noisy copies"),
+            "deviation": Parameter(
+                default=0.15, above=0.0, meaning="of the noise, as a share of the bounds' range"
+            ),
+            "times": Parameter(
+                default="one",
+                choices=("one", "input", "centred"),
+                meaning="what the gradient is multiplied with",
+            ),
+            "output": OUTPUT,
+        },
+        random=True,
+    ),
+    _entry("grad-cam", "Grad-CAM", "class_activation:GradCam", _LAYER),
+    _entry("grad-cam-plus-plus", "Grad-CAM++", "class_activation:GradCamPlusPlus", _LAYER),
+    _entry("layer-cam", "LayerCAM", "class_activation:LayerCam", _LAYER),
+    _entry(
+        "occlusion",
+        "Occlusion",
+        "occlusion:Occlusion",
+        {
+            "grid": _count(8, "cells per side"),
+            "replacement": Parameter(
+                default="zero", choices=_REPLACEMENTS, meaning="what a cell is replaced with"
+            ),
+            "zero": _ZERO,
+            "spread": Parameter(
+                default="cell", choices=("cell", "bilinear"), meaning="how cells become pixels"
+            ),
+            "output": OUTPUT,
+        },
+        needs_gradient=False,
+    ),
+    _entry("pgca", "PGCA", "pgca:Pgca", PGCA_PARAMETERS, random=True),
+    _entry(
+        "random",
+        "Random map",
+        "random_map:RandomMap",
+        {
+            "deviation": Parameter(
+                default=0.0, lowest=0.0, meaning="of a blur in pixels, 0 for white noise"
+            )
+        },
+        needs_gradient=False,
+        random=True,
     ),
 )
 

@@ -149,15 +149,24 @@ def score(logits: Logits, targets: Labels, *, output: Output) -> torch.Tensor:
     return own - others.logsumexp(dim=1)
 
 
-def gradient_of(scores: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+def gradient_of(
+    scores: torch.Tensor, points: torch.Tensor, *, keep_graph: bool = False
+) -> torch.Tensor:
     """Return the gradient of each row's score with respect to its point.
+
+    Args:
+        scores: (m,) no row of which depends on another row's point.
+        points: (m, ...).
+        keep_graph: Whether gradients of the same scores will be taken again.
 
     Raises:
         GradientUnavailable: There is no path from one to the other.
     """
     gradient = None
     if scores.requires_grad:
-        (gradient,) = torch.autograd.grad(scores.sum(), points, allow_unused=True)
+        (gradient,) = torch.autograd.grad(
+            scores.sum(), points, retain_graph=keep_graph, allow_unused=True
+        )
     if gradient is None:
         message = (
             "expected logits with a gradient, got logits that are cut from the graph; use an "

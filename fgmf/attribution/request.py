@@ -58,6 +58,13 @@ class Request:
         drawn = generator.standard_normal(tuple(self.images.shape[1:]), dtype="float32")
         return torch.from_numpy(drawn).to(self.images)
 
+    def uniform(self, image: int, what: str, number: int) -> float:
+        """One uniform number of an image, in [0, 1): arguments as for :meth:`normal`.
+
+        Randomness: fixed by seed, key, `what` and `number`.
+        """
+        return float(image_generator(self.seed, self.keys[image], what, number).random())
+
 
 def make_request(
     classifier: Classifier,

@@ -38,14 +38,6 @@ SeedOption = Annotated[
     int | None, typer.Option(min=0, max=2**63 - 1, help="Run seed instead of the file's.")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="Device of every model.")]
-ReportOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="FORM:PATH",
-        help="Write a report of all verdicts: json:PATH, markdown:PATH or html:PATH. Can be "
-        "repeated.",
-    ),
-]
 TracebackOption = Annotated[
     bool, typer.Option("--traceback", help="Show where an error was raised.")
 ]
@@ -90,7 +82,9 @@ def check(  # noqa: PLR0913 - one parameter per option
     seed: SeedOption = None,
     device: DeviceOption = None,
     batch_size: BatchSizeOption = None,
-    report: ReportOption = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="json:PATH", help="Write a report of all verdicts.")
+    ] = None,
     no_save_failures: Annotated[
         bool, typer.Option("--no-save-failures", help="Write no broken images to .fgmf.")
     ] = False,
@@ -126,7 +120,7 @@ def check(  # noqa: PLR0913 - one parameter per option
             seed=seed,
             device=device,
             batch_size=batch_size,
-            reports=tuple(report or ()),
+            report=report,
             save_failures=not no_save_failures,
             cache=cache,
             traceback=traceback,
@@ -250,7 +244,9 @@ def selftest(  # noqa: PLR0913 - one parameter per option
     seed: SeedOption = None,
     device: DeviceOption = None,
     batch_size: BatchSizeOption = None,
-    report: ReportOption = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="json:PATH", help="Write a report of all verdicts.")
+    ] = None,
     traceback: TracebackOption = False,
 ) -> None:
     """Test whether attacks find what is known to be there."""
@@ -266,7 +262,7 @@ def selftest(  # noqa: PLR0913 - one parameter per option
             seed=seed,
             device=device,
             batch_size=batch_size,
-            reports=tuple(report or ()),
+            report=report,
             save_failures=False,
             traceback=traceback,
         )

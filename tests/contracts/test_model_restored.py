@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from contracts.room_cases import NOT_IN_ROOMS, ROOM_CASES
+from contracts.attribution_cases import ATTRIBUTION_CASES, NOT_ATTRIBUTING
+from contracts.selftest_cases import SELFTEST_CASES
 from specimen import Specimen, observe, surroundings
 from tiny_models import classify, keys_of, make_images, measure, rule
 
@@ -239,7 +240,8 @@ def _cached(classifier: Classifier) -> None:
 
 
 CASES: dict[str, Callable[[Classifier], object]] = {
-    **ROOM_CASES,
+    **SELFTEST_CASES,
+    **ATTRIBUTION_CASES,
     "fgmf.caching.conditions.run_digest": _cached,
     "fgmf.caching.outcomes.open_cache": _cached,
     "fgmf.robustness.known.KnownImages.__init__": _cached,
@@ -293,7 +295,7 @@ SAVED: dict[str, Callable[[Path, Classifier], object]] = {
     "fgmf.running.replaying.replay_failures": lambda d, c: replay_failures(d, lambda _: c),
 }
 NOT_FUNCTIONS = {
-    *NOT_IN_ROOMS,
+    *NOT_ATTRIBUTING,
     "fgmf.attacks.sources.AttackSources.__init__",  # values only
     "fgmf.attacks.surrogates.Surrogate.__init__",  # values only
     "fgmf.gates.specification.RunContext.__init__",  # values only

@@ -5,6 +5,8 @@
     pyautoattack   the authors' code:  APGD-CE 100, APGD-T 9 x 100, FAB-T 9 x 100, Square 5000
     adv-lib        another implementation of APGD-CE 100 and APGD-T 9 x 100
     torchattacks   its attacks, with the steps of AutoAttack (its own AutoAttack takes 10 steps)
+    ART            those attacks of its AutoAttack that keep to the ball: APGD-CE and APGD-DLR, 100
+                   steps from 5 random starts each, Square 5000 (it has no targeted DLR)
 
 and for random networks with the variant ``rand``: APGD-CE and APGD-DLR, each gradient the mean of
 20. As in AutoAttack, each attack gets the images that the ones before left. Images come in chunks
@@ -26,6 +28,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from benchmarks.counting import JUDGE_DRAWS, Counted, judged_broken, predicted
@@ -211,6 +214,40 @@ def _adv_lib(model: torch.nn.Module, *, random: bool) -> Attacks:
     return {"apgd-ce": untargeted("ce"), "apgd-t": targeted}
 
 
+def _art(model: torch.nn.Module, *, random: bool) -> Attacks:
+    evasion = importlib.import_module("art.attacks.evasion")
+    estimators = importlib.import_module("art.estimators.classification")
+    if random:
+        return {}  # it averages no gradients
+    lower, upper = THREAT.bounds
+    norm = {"linf": float("inf"), "l2": 2}[THREAT.norm]
+
+    def attack(loss: str) -> Attack:
+        def run(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            estimator = estimators.PyTorchClassifier(
+                model,
+                loss=torch.nn.CrossEntropyLoss(),
+                input_shape=tuple(images.shape[1:]),
+                nb_classes=model(images[:1]).shape[1],
+                clip_values=(lower, upper),
+                device_type="cpu",
+            )
+            common = {"norm": norm, "eps": THREAT.epsilon, "batch_size": CHUNK, "verbose": False}
+            method = (
+                evasion.SquareAttack(estimator, max_iter=5000, **common)
+                if loss == "square"
+                else evasion.AutoProjectedGradientDescent(estimator, loss_type=loss, **common)
+            )
+            torch.manual_seed(SEED)
+            np.random.seed(SEED)  # noqa: NPY002 - the package draws from it
+            return torch.from_numpy(method.generate(images.numpy(), labels.numpy()))
+
+        return run
+
+    losses = {"apgd-ce": "cross_entropy", "apgd-dlr": "difference_logits_ratio", "square": "square"}
+    return {name: attack(loss) for name, loss in losses.items()}
+
+
 def _open_without_init(name: str) -> None:
     """Make the modules of a package importable without what its ``__init__`` imports.
 
@@ -229,6 +266,7 @@ PACKAGES: dict[str, tuple[str, Callable[..., Attacks]]] = {
     "pyautoattack": ("pyautoattack", _pyautoattack),
     "torchattacks": ("torchattacks", _torchattacks),
     "adv-lib": ("adv-lib", _adv_lib),
+    "ART": ("adversarial-robustness-toolbox", _art),
 }
 
 

@@ -42,6 +42,10 @@ class AttackFailed(FgmfError):
     """An attack could not be carried out. Never evidence of robustness."""
 
 
+class MetricFailed(FgmfError):
+    """A metric of explanations has no value for some image. Never evidence of faithfulness."""
+
+
 class BudgetSpent(FgmfError):
     """A time budget ran out before the measurement was complete."""
 

@@ -10,8 +10,7 @@ from pytest_fgmf.outcomes import Record, failed_report
 from pytest_fgmf.required import unmet_requirements
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from fgmf.reporting.targets import ReportTarget
     from fgmf.types import Json
     from pytest_fgmf.session import GateSession
 
@@ -43,8 +42,8 @@ def finish(session: GateSession, run: pytest.Session) -> None:
             session.config.hook.pytest_runtest_logreport(report=report)
         else:
             session.records.append(record)
-    for path in session.settings.reports:
-        _write(session, path)
+    for target in session.settings.reports:
+        _write(session, target)
     if run.exitstatus in _FINISHED and (complaints or session.unwritten):
         run.exitstatus = pytest.ExitCode.TESTS_FAILED
     if session.broken and run.exitstatus != pytest.ExitCode.INTERNAL_ERROR:
@@ -96,18 +95,17 @@ def _message(record: Record) -> str:
     return render_headline(record.verdict)
 
 
-def _write(session: GateSession, path: Path) -> None:
-    from fgmf.canonical import write_atomically
+def _write(session: GateSession, target: ReportTarget) -> None:
     from fgmf.errors import FgmfError
-    from fgmf.reporting import encode_report, report_document
+    from fgmf.reporting.targets import write_report
 
     verdicts = [record.verdict for record in session.records]
     try:
-        document = report_document(verdicts, run=_facts(session))
-        write_atomically(path, encode_report(document))
-        session.written.append(path)
+        write_report(target, verdicts, run=_facts(session), root=session.config.rootpath)
+        session.written.append(target.path)
     except (OSError, FgmfError) as error:
-        session.unwritten.append(f"report NOT written: {path}: {type(error).__name__}: {error}")
+        message = f"report NOT written: {target.path}: {type(error).__name__}: {error}"
+        session.unwritten.append(message)
 
 
 def _facts(session: GateSession) -> dict[str, Json]:

@@ -37,7 +37,12 @@ OPTIONS = (
     ("seed", "N", "store", "seed of the run, instead of the gate file's"),
     ("device", "NAME", "store", "device of every model: auto, cpu, cuda, mps"),
     ("batch-size", "N", "store", "batch size of every model"),
-    ("report", "json:PATH", "append", "write all verdicts to a file; can be given several times"),
+    (
+        "report",
+        "FORM:PATH",
+        "append",
+        "write all verdicts as json, markdown or html; can be given several times",
+    ),
     (
         "cache",
         "",

@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fgmf.reporting.targets import ReportTarget
 
 _SWITCH: Final = {"true": True, "1": True, "false": False, "0": False}
 
@@ -22,7 +23,7 @@ class Settings(NamedTuple):
         seed: Seed of the run.
         device: Device of every model.
         batch_size: Batch size of every model.
-        reports: JSON files to write.
+        reports: Reports to write: form and file.
         cache: Keep outcomes per image between runs.
         replay: Directory of saved evidence to run again, and nothing else.
         require: Gates that must have run.
@@ -35,7 +36,7 @@ class Settings(NamedTuple):
     seed: int | None
     device: str | None
     batch_size: int | None
-    reports: tuple[Path, ...]
+    reports: tuple[ReportTarget, ...]
     cache: bool
     replay: Path | None
     require: tuple[str, ...]
@@ -108,9 +109,11 @@ def _whole_number(config: pytest.Config, name: str, *, lowest: int, below: int) 
     return number
 
 
-def _report(text: str, base: Path) -> Path:
-    form, colon, path = text.partition(":")
-    if form != "json" or not colon or not path:
-        message = f"--fgmf-report (fgmf_report): expected json:PATH, got {text!r}"
-        raise pytest.UsageError(message)
-    return base / path
+def _report(text: str, base: Path) -> ReportTarget:
+    from fgmf.errors import InvalidInput
+    from fgmf.reporting.targets import report_target
+
+    try:
+        return report_target(text, base=base)
+    except InvalidInput as error:
+        raise pytest.UsageError(f"--fgmf-report (fgmf_report): {error}") from None

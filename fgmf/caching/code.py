@@ -15,7 +15,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterable
-from functools import partial
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -72,9 +72,9 @@ class LoadedCode:
         module = sys.modules.get(kind.__module__)
         path = None if module is None else _file_of(module)
         if path is None or path.suffix != ".py":
-            raise NotCacheable(f"the source of class {_full_name(kind)} cannot be found")
+            raise NotCacheable(f"the source of class {full_name(kind)} cannot be found")
         self._names.add(kind.__module__.partition(".")[0])
-        return _full_name(kind)
+        return full_name(kind)
 
     def require_function(self, function: FunctionType) -> None:
         """See to it that the source of a function is known.
@@ -93,6 +93,10 @@ class LoadedCode:
         Args:
             also: Names of further packages.
 
+        Returns:
+            By name: the version, and a digest of the list of installed files with their own
+            digests, because a package of one's own may be installed again under its version.
+
         Cost: a look at the metadata of the installed distributions.
         """
         owners = metadata.packages_distributions()
@@ -108,7 +112,8 @@ class LoadedCode:
                 distribution = metadata.distribution(name)
             except metadata.PackageNotFoundError:
                 continue  # not installed: what is required there is optional
-            versions[name] = distribution.version
+            files = hashlib.sha256((distribution.read_text("RECORD") or "").encode()).hexdigest()
+            versions[name] = f"{distribution.version} {files}"
             waiting += _required(distribution)
         return versions
 
@@ -174,6 +179,22 @@ def functions_in(value: object) -> Iterator[FunctionType]:
                     yield part
 
 
+def holds_functions(member: object) -> bool:
+    """Whether :func:`functions_in` looks into a member of a class."""
+    return any(isinstance(part, FunctionType) for part in _unwrapped(member))
+
+
+def names_in(code: CodeType) -> frozenset[str]:
+    """Names of globals and attributes that code looks up, that of functions inside it too."""
+    inner = (names_in(part) for part in code.co_consts if isinstance(part, CodeType))
+    return frozenset(code.co_names).union(*inner)
+
+
+def full_name(kind: type) -> str:
+    """Return module and name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def is_plain(value: object) -> bool:
     """Whether a value is a number, text, or a container of such."""
     kind = type(value)
@@ -201,7 +222,7 @@ def _unwrapped(member: object) -> Iterable[object]:
         return (member.__func__,)
     if isinstance(member, property):
         return (member.fget, member.fset, member.fdel)
-    if isinstance(member, partial):
+    if isinstance(member, cached_property):
         return (member.func,)
     return (member,)
 
@@ -217,6 +238,10 @@ def _foreign_places() -> tuple[str, ...]:
     places = [sysconfig.get_path(name) for name in names]
     places += [*site.getsitepackages(), site.getusersitepackages()]
     found = [Path(place) for place in places if place]
+    # Where else something was installed to: PYTHONPATH, .pth files, `pip install --target`. What
+    # only lies beside its own code (an .egg-info of a checkout) has no installer.
+    installed = (entry for entry in metadata.distributions() if entry.read_text("INSTALLER"))
+    found += [Path(str(entry.locate_file(""))).absolute() for entry in installed]
     return tuple(sorted({f"{p}{os.sep}" for path in found for p in (path, path.resolve())}))
 
 
@@ -234,10 +259,6 @@ def _module_of(value: object) -> str:
     if isinstance(value, (type, FunctionType)):
         owner = value.__module__
     return owner if isinstance(owner, str) else ""
-
-
-def _full_name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _normal(name: str) -> str:

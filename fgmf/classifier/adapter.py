@@ -192,6 +192,25 @@ class Classifier:
         """Names of the submodules that are in train mode outside :meth:`guard`."""
         return [] if self.module is None else training_modules(self.module)
 
+    def around(self, module: torch.nn.Module) -> Classifier:
+        """Return a classifier with the same settings and cost meter around another model.
+
+        Args:
+            module: Such as a copy with other weights.
+        """
+        explicit = next((n for n, d in _DTYPES.items() if d is self._explicit_dtype), "auto")
+        other = Classifier(
+            module,
+            bounds=self.bounds,
+            normalize=self.normalization,
+            device=str(self.device),
+            dtype=explicit,
+            batch_size=self.batch_size,
+            output=self.output,
+        )
+        other.cost_meter = self.cost_meter
+        return other
+
     @contextmanager
     def guard(self, *, seed: int = 0, tolerate_changes: bool = False) -> Iterator[None]:
         """Hold the model in eval mode, on its device, with frozen parameters; then put it back.

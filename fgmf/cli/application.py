@@ -38,6 +38,14 @@ SeedOption = Annotated[
     int | None, typer.Option(min=0, max=2**63 - 1, help="Run seed instead of the file's.")
 ]
 DeviceOption = Annotated[str | None, typer.Option(help="Device of every model.")]
+ReportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FORM:PATH",
+        help="Write a report of all verdicts: json:PATH, markdown:PATH or html:PATH. Can be "
+        "repeated.",
+    ),
+]
 TracebackOption = Annotated[
     bool, typer.Option("--traceback", help="Show where an error was raised.")
 ]
@@ -82,9 +90,7 @@ def check(  # noqa: PLR0913 - one parameter per option
     seed: SeedOption = None,
     device: DeviceOption = None,
     batch_size: BatchSizeOption = None,
-    report: Annotated[
-        str | None, typer.Option(metavar="json:PATH", help="Write a report of all verdicts.")
-    ] = None,
+    report: ReportOption = None,
     no_save_failures: Annotated[
         bool, typer.Option("--no-save-failures", help="Write no broken images to .fgmf.")
     ] = False,
@@ -120,7 +126,7 @@ def check(  # noqa: PLR0913 - one parameter per option
             seed=seed,
             device=device,
             batch_size=batch_size,
-            report=report,
+            reports=tuple(report or ()),
             save_failures=not no_save_failures,
             cache=cache,
             traceback=traceback,
@@ -244,9 +250,7 @@ def selftest(  # noqa: PLR0913 - one parameter per option
     seed: SeedOption = None,
     device: DeviceOption = None,
     batch_size: BatchSizeOption = None,
-    report: Annotated[
-        str | None, typer.Option(metavar="json:PATH", help="Write a report of all verdicts.")
-    ] = None,
+    report: ReportOption = None,
     traceback: TracebackOption = False,
 ) -> None:
     """Test whether attacks find what is known to be there."""
@@ -262,7 +266,7 @@ def selftest(  # noqa: PLR0913 - one parameter per option
             seed=seed,
             device=device,
             batch_size=batch_size,
-            report=report,
+            reports=tuple(report or ()),
             save_failures=False,
             traceback=traceback,
         )

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections import Counter
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fgmf.canonical import write_atomically
 from fgmf.cli.baselines import ComparisonRequest, SettledBaselines, settle_baselines
 from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say, worst_of
 from fgmf.cli.opening import open_gate_file
 from fgmf.cli.progress import ProgressLine
+from fgmf.errors import InvalidInput
 from fgmf.gatefile.profiles import FRESH_PROFILE
-from fgmf.reporting import (
-    encode_report,
-    render_details,
-    render_headline,
-    render_table,
-    report_document,
-)
+from fgmf.reporting import render_details, render_headline, render_table
+from fgmf.reporting.rows import counted
+from fgmf.reporting.targets import ReportTarget, report_target, write_report
 from fgmf.reporting.text import shown_count
 from fgmf.verdict import Outcome
 
@@ -54,7 +49,7 @@ class CheckRequest:
     seed: int | None = None
     device: str | None = None
     batch_size: int | None = None
-    report: str | None = None
+    reports: tuple[str, ...] = ()
     save_failures: bool = True
     cache: bool = False
     traceback: bool = False
@@ -119,7 +114,7 @@ def run_gates(
         WrongUse: A report format that there is not.
     """
     first = processes is None or processes.rank == 0
-    report = None if request.report is None else _report_path(request.report)
+    targets = _report_targets(request.reports)
     wishes = request.baselines.checked()
     progress = ProgressLine()
     run = _gate_run(gate_file, request, progress, processes)
@@ -129,13 +124,13 @@ def run_gates(
     verdicts, interrupted = _measure(run, gates, progress, traceback=request.traceback)
     say("")
     say(render_table(verdicts))
-    say(_counts(verdicts))
+    say(counted(verdicts))
     settled = SettledBaselines()
     if first:
         settled = settle_baselines(
             wishes, verdicts, gate_file, partial=bool(request.gates), finished=not interrupted
         )
-    if report is not None and first:
+    if targets and first:
         facts: dict[str, Json] = {
             "seed": run.seed,
             "profile": gate_file.profile,
@@ -144,8 +139,9 @@ def run_gates(
             "left_out": list(gate_file.left_out),
             **settled.facts,
         }
-        write_atomically(report, encode_report(report_document(verdicts, run=facts)))
-        say(f"report: {report}")
+        for target in targets:
+            write_report(target, verdicts, run=facts, root=Path.cwd())
+            say(f"report: {target.path}")
     return ExitCode.INTERRUPTED if interrupted else worst_of(exit_code_of(verdicts), settled.code)
 
 
@@ -251,16 +247,16 @@ def _is_meant(gate: str, name: str) -> bool:
     return gate == name or gate.startswith(f"{name}@")
 
 
-def _report_path(option: str) -> Path:
-    """Read ``json:PATH``.
+def _report_targets(options: Sequence[str]) -> list[ReportTarget]:
+    """Read ``FORM:PATH`` of every report.
 
     Raises:
-        WrongUse: Another format, no path, or a directory.
+        WrongUse: A form that there is not, no path, or a directory.
     """
-    form, _, path = option.partition(":")
-    if form != "json" or not path or Path(path).is_dir():
-        raise WrongUse(f"expected --report as json:PATH with the path of a file, got {option!r}")
-    return Path(path)
+    try:
+        return [report_target(option) for option in options]
+    except InvalidInput as error:
+        raise WrongUse(f"--report: {error}") from None
 
 
 def _introduction(run: GateRun, gates: Sequence[GateSpecification], typed: Path | None) -> str:
@@ -273,20 +269,6 @@ def _introduction(run: GateRun, gates: Sequence[GateSpecification], typed: Path 
     if gate_file.left_out:
         lines.append(f"left out by the profile: {', '.join(gate_file.left_out)}")
     return "\n".join(lines)
-
-
-def _counts(verdicts: Sequence[Verdict]) -> str:
-    """Write ``1 failed, 2 passed``, the worst first."""
-    words = {
-        Outcome.ERROR: "not measured",
-        Outcome.FAIL: "failed",
-        Outcome.INCONCLUSIVE: "inconclusive",
-        Outcome.PASS: "passed",
-    }
-    counts = Counter(verdict.outcome for verdict in verdicts)
-    return ", ".join(
-        f"{counts[outcome]} {word}" for outcome, word in words.items() if counts[outcome]
-    )
 
 
 def _shown_path(path: Path) -> str:

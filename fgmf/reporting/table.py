@@ -7,14 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from fgmf.reporting.headline import decisive_condition, describe_condition
-from fgmf.reporting.text import (
-    first_line,
-    printable,
-    shown_count,
-    shown_interval,
-    shown_number,
-    shown_threshold,
-)
+from fgmf.reporting.rows import table_row
+from fgmf.reporting.text import first_line, shown_count
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -58,33 +52,11 @@ def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int]) -> str:
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
-    measured = "-"
-    if verdict.measured is not None:
-        measured = shown_number(verdict.measured, verdict.threshold)
-        if verdict.interval is not None:
-            measured += f" {shown_interval(verdict.interval, verdict.threshold)}"
+    row = table_row(verdict)
     return (
-        _outcome(verdict),
-        printable(verdict.gate),
-        printable(verdict.kind),
-        measured,
-        _required(verdict),
-        str(verdict.image_count or "-"),
-        f"{verdict.cost.seconds:.1f} s",
+        *(row.outcome, row.gate, row.kind, row.measured, row.required, row.images, row.time),
         "; ".join(_remarks(verdict)),
     )
-
-
-def _required(verdict: Verdict) -> str:
-    if verdict.threshold is None:
-        return "-"
-    relation = ">=" if verdict.direction == "at-least" else "<="
-    return f"{relation} {shown_threshold(verdict.threshold)}"
-
-
-def _outcome(verdict: Verdict) -> str:
-    accepted = verdict.passed and verdict.outcome is not Outcome.PASS
-    return verdict.outcome.upper() + (" (accepted)" if accepted else "")
 
 
 def _remarks(verdict: Verdict) -> list[str]:

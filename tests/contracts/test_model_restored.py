@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from contracts.attribution_cases import ATTRIBUTION_CASES, NOT_ATTRIBUTING
-from contracts.selftest_cases import SELFTEST_CASES
+from contracts.room_cases import NOT_IN_ROOMS, ROOM_CASES
 from specimen import Specimen, observe, surroundings
 from tiny_models import classify, keys_of, make_images, measure, rule
 
@@ -240,8 +239,7 @@ def _cached(classifier: Classifier) -> None:
 
 
 CASES: dict[str, Callable[[Classifier], object]] = {
-    **SELFTEST_CASES,
-    **ATTRIBUTION_CASES,
+    **ROOM_CASES,
     "fgmf.caching.conditions.run_digest": _cached,
     "fgmf.caching.outcomes.open_cache": _cached,
     "fgmf.robustness.known.KnownImages.__init__": _cached,
@@ -295,7 +293,7 @@ SAVED: dict[str, Callable[[Path, Classifier], object]] = {
     "fgmf.running.replaying.replay_failures": lambda d, c: replay_failures(d, lambda _: c),
 }
 NOT_FUNCTIONS = {
-    *NOT_ATTRIBUTING,
+    *NOT_IN_ROOMS,
     "fgmf.attacks.sources.AttackSources.__init__",  # values only
     "fgmf.attacks.surrogates.Surrogate.__init__",  # values only
     "fgmf.gates.specification.RunContext.__init__",  # values only

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import random
+import sys
 import threading
 from collections import deque
 from functools import partial
@@ -20,6 +22,7 @@ from fgmf.errors import NotCacheable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class Holder(nn.Module):
@@ -139,6 +142,134 @@ def test_arrays_in_a_loaded_module_count(monkeypatch: pytest.MonkeyPatch) -> Non
     with_table = digest(Holder())
     monkeypatch.setattr(tiny_models, "TABLE", torch.zeros(2))
     assert len({before, with_table, digest(Holder())}) == 3
+
+
+SHOP = """
+import collections, dataclasses, enum, functools, pathlib, re, types
+import numpy as np
+import torch
+from tiny_setting import VALUE
+
+{kept}
+
+class Shop(torch.nn.Module):
+    {member}
+
+    def forward(self, images):
+        return images * ({used})
+"""
+KEPT: dict[str, tuple[str, str]] = {
+    "number of numpy": ("kept = np.float64(VALUE)", "kept"),
+    "list of tensors": ("kept = [torch.tensor(VALUE)]", "kept[0]"),
+    "dictionary of models": (
+        "kept = {1: torch.nn.PReLU(init=VALUE)}",
+        "kept[1](torch.tensor(-1.0))",
+    ),
+    "dataclass": (
+        "@dataclasses.dataclass\nclass C:\n    v: float\nkept = C(VALUE)",
+        "kept.v",
+    ),
+    "namespace": ("kept = types.SimpleNamespace(v=VALUE)", "kept.v"),
+    "named tuple": ("kept = collections.namedtuple('kept', 'v')(VALUE)", "kept.v"),
+    "default dictionary": ("kept = collections.defaultdict(float, v=VALUE)", "kept['v']"),
+    "proxy": ("kept = types.MappingProxyType({'v': VALUE})", "kept['v']"),
+    "value of a class": ("class kept:\n    v = torch.tensor(VALUE)", "kept.v"),
+    "value of a parent": ("class C:\n    v = VALUE\nclass kept(C):\n    pass", "kept.v"),
+    "members": ("class kept(enum.Enum):\n    v = VALUE", "kept.v.value"),
+    "default of a function": ("def kept(v=VALUE):\n    return v", "kept()"),
+    "attribute of a function": ("def kept():\n    return kept.v\nkept.v = VALUE", "kept()"),
+    "closure": ("def outer(v):\n    return lambda: v\nkept = outer(VALUE)", "kept()"),
+    "function behind a function": (
+        "deep = [VALUE]\ndef inner():\n    return deep[0]\ndef kept():\n    return inner()",
+        "kept()",
+    ),
+    "cached function": ("@functools.lru_cache\ndef kept(v=VALUE):\n    return v", "kept()"),
+    "partial": ("kept = functools.partial(max, VALUE)", "kept(0.0)"),
+    "path": ("kept = pathlib.Path('x' * int(VALUE))", "len(str(kept))"),
+    "pattern": ("kept = re.compile('x' * int(VALUE))", "len(kept.pattern)"),
+    "another module": (
+        "import tiny_setting\ntiny_setting.table = [np.float64(VALUE)]",
+        "tiny_setting.table[0]",
+    ),
+    "a module's own import": (
+        "import tiny_setting\ntiny_setting.table = [np.float64(VALUE)]\ndel tiny_setting\n"
+        "def kept():\n    import tiny_setting\n    return tiny_setting.table[0]",
+        "kept()",
+    ),
+}
+MEMBERS = {
+    "class attribute": ("v = torch.tensor(VALUE)", "self.v"),
+    "number of numpy in a class": ("v = np.float64(VALUE)", "self.v"),
+    "static": ("v = staticmethod(functools.partial(max, VALUE))", "self.v(0.0)"),
+    "cached property": ("v = functools.cached_property(lambda self, v=VALUE: v)", "self.v"),
+}
+SHOPS = {
+    **{
+        name: SHOP.format(kept=kept, member="pass", used=used)
+        for name, (kept, used) in KEPT.items()
+    },
+    **{name: SHOP.format(kept="", member=m, used=used) for name, (m, used) in MEMBERS.items()},
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Any]:
+    """Load a module whose source is the same whatever the value that it takes from another."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def load(source: str, value: str) -> Any:
+        (tmp_path / "tiny_shop.py").write_text(source)
+        (tmp_path / "tiny_setting.py").write_text("VALUE = 1.0\n")
+        importlib.invalidate_caches()
+        for name in ("tiny_setting", "tiny_shop"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        setting = importlib.import_module("tiny_setting")
+        setting.VALUE = float(value)  # type: ignore[attr-defined]
+        made = importlib.import_module("tiny_shop")
+        # What is looked at is what the code names, not the plain values of every module.
+        setting.VALUE = made.VALUE = 0.0  # type: ignore[attr-defined]
+        return made
+
+    return load
+
+
+@pytest.mark.parametrize("source", SHOPS.values(), ids=SHOPS)
+def test_what_its_code_names_counts(shop: Callable[[str, str], Any], source: str) -> None:
+    def seen(value: str) -> tuple[float, str]:
+        model = shop(source, value).Shop()
+        key = digest(model)
+        return float(torch.as_tensor(model(torch.ones(()))).detach()), key
+
+    one, again, other = seen("1"), seen("1"), seen("2")
+    assert one == again
+    assert one[0] != other[0]
+    assert one[1] != other[1]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "import threading\nkept = threading.local()",
+        "import random\nkept = random.Random(0)",
+        "import operator\nkept = operator.itemgetter(0)",
+        "kept = iter([1])",
+    ],
+)
+def test_what_its_code_names_and_hides_is_refused_by_name(
+    shop: Callable[[str, str], Any], kept: str
+) -> None:
+    made = shop(SHOP.format(kept=f"{kept}\nunused = iter([1])", member="pass", used="kept"), "1")
+    with pytest.raises(NotCacheable, match=r"tiny_shop\.kept is among what the model's code names"):
+        digest(made.Shop())
+    unused = shop(SHOP.format(kept=kept, member="pass", used="1"), "1")
+    assert digest(unused.Shop())
+
+
+def test_a_log_is_no_obstacle(shop: Callable[[str, str], Any]) -> None:
+    kept = "import logging\nkept = logging.getLogger(__name__)"
+    used = "kept.debug('x') or 1"
+    assert digest(shop(SHOP.format(kept=kept, member="pass", used=used), "1").Shop())
 
 
 def _executed() -> nn.Module:

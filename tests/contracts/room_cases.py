@@ -1,0 +1,21 @@
+"""The cases of all rooms that have a module of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contracts.attribution_cases import ATTRIBUTION_CASES, NOT_ATTRIBUTING
+from contracts.faithfulness_cases import FAITHFULNESS_CASES, NOT_SCORING
+from contracts.selftest_cases import SELFTEST_CASES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fgmf.classifier import Classifier
+
+ROOM_CASES: dict[str, Callable[[Classifier], object]] = {
+    **SELFTEST_CASES,
+    **ATTRIBUTION_CASES,
+    **FAITHFULNESS_CASES,
+}
+NOT_IN_ROOMS = {*NOT_ATTRIBUTING, *NOT_SCORING}

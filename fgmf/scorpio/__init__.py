@@ -1,0 +1,47 @@
+"""SCORPIO and SCOR-PIO 2.0: penalties on how far a quadratic model of the loss can rise.
+
+    loss_of = ImageLoss(model=model, labels=labels)
+    scorpio = Scorpio(ascent=QuadraticAscent(epsilon=0.1, bounds=(0, 1)), psd_weight=1.0)
+    found = scorpio_penalty(loss_of, images, scorpio, draws=draws)
+    (found.losses.mean() + found.penalty).backward()
+
+`salience` finds the pixels that matter, `ascent` the displacement, `regularizer` the penalty;
+`schedules` let weights and budgets grow, `amortised` keeps perturbations between epochs, and
+`optimizer` steps by a clamped estimate of the curvature in the parameters.
+"""
+
+from __future__ import annotations
+
+from fgmf.scorpio.amortised import Amortised, PerturbationStore, amortised_step
+from fgmf.scorpio.ascent import BallNorm, QuadraticAscent, climb_quadratic
+from fgmf.scorpio.optimizer import CurvatureAware
+from fgmf.scorpio.regularizer import Scorpio, ScorpioPenalty, scorpio_penalty
+from fgmf.scorpio.salience import (
+    Baseline,
+    Salience,
+    SalienceMethod,
+    baseline_of,
+    salience_scores,
+    salient_region,
+)
+from fgmf.scorpio.schedules import Ramp
+
+__all__ = [
+    "Amortised",
+    "BallNorm",
+    "Baseline",
+    "CurvatureAware",
+    "PerturbationStore",
+    "QuadraticAscent",
+    "Ramp",
+    "Salience",
+    "SalienceMethod",
+    "Scorpio",
+    "ScorpioPenalty",
+    "amortised_step",
+    "baseline_of",
+    "climb_quadratic",
+    "salience_scores",
+    "salient_region",
+    "scorpio_penalty",
+]

@@ -168,6 +168,66 @@ class GateFixture:
 
         return self._settle(error_verdict(name, "robustness", f"invalid gate: {problems}"))
 
+    def assert_no_gradient_masking(  # noqa: PLR0913 - the fields of the gate, each with its type
+        self,
+        *,
+        norm: Norm,
+        epsilon: float | str,
+        min_gap: float = 0.05,
+        suspicious: Literal["fail", "warn"] = "fail",
+        suite: str | None = None,
+        images: int | Literal["all"] = 256,
+        confidence: float = 0.95,
+        max_seconds: float | None = None,
+        name: str = "",
+        required: bool = False,
+        model: str | None = None,
+        seed: int | None = None,
+        waive: Sequence[str] = (),
+        inconclusive: Literal["fail", "pass"] = "fail",
+        save_failures: bool = True,
+    ) -> None:
+        """Fail the test if the model masks its gradients.
+
+        The arguments are the fields of :class:`fgmf.gates.GradientMaskingGate`, which is named
+        after the test.
+
+        Raises:
+            GateFailure: Robust accuracy is feigned, or the gradients are broken.
+            GateInconclusive: Too few images, or too little time.
+            GateError: It could not be measured, or an argument is wrong.
+        """
+        __tracebackhide__ = True
+        from fgmf.errors import InvalidGateFile
+        from fgmf.gates import GradientMaskingGate
+
+        name = name or self._next_name()
+        try:
+            gate = GradientMaskingGate(
+                norm=norm,
+                epsilon=epsilon,
+                min_gap=min_gap,
+                suspicious=suspicious,
+                suite=suite,
+                images=images,
+                confidence=confidence,
+                max_seconds=max_seconds,
+                name=name,
+                required=required,
+                model=model,
+                seed=seed,
+                waive=tuple(waive),
+                inconclusive=inconclusive,
+                save_failures=save_failures,
+            )
+        except InvalidGateFile as error:
+            problems = "; ".join(map(str, error.problems))
+        else:
+            return self.assert_gate(gate)
+        from fgmf.running import error_verdict
+
+        return self._settle(error_verdict(name, "gradient-masking", f"invalid gate: {problems}"))
+
     def replay(self, directory: Path) -> None:
         """Show saved adversarial examples to the model again.
 

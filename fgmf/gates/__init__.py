@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fgmf.gates.attack_selftest import AttackSelftestGate
 from fgmf.gates.corruption import CorruptionGate
+from fgmf.gates.gradient_masking import GradientMaskingGate
 from fgmf.gates.robustness import AttackSpecification, RobustnessGate
 from fgmf.gates.specification import Gate, GateSpecification, Progress, RunContext
 
@@ -24,6 +25,7 @@ __all__ = [
     "CorruptionGate",
     "Gate",
     "GateSpecification",
+    "GradientMaskingGate",
     "Progress",
     "RobustnessGate",
     "RunContext",
@@ -33,6 +35,7 @@ __all__ = [
 _OWN_KINDS: dict[str, type[GateSpecification]] = {
     "attack-selftest": AttackSelftestGate,
     "corruption": CorruptionGate,
+    "gradient-masking": GradientMaskingGate,
     "robustness": RobustnessGate,
 }
 

@@ -14,6 +14,7 @@ from fgmf.reporting.evidence import (
     text_of,
 )
 from fgmf.reporting.headline import decisive_condition, describe_condition
+from fgmf.reporting.masking import render_masking
 from fgmf.reporting.replays import describe_replay
 from fgmf.reporting.text import (
     first_line,
@@ -47,8 +48,8 @@ def render_details(verdict: Verdict) -> str:
 
     Returns:
         Printable lines without the headline: reason, conditions, both halves of a replay,
-        attacks or corruptions, worst classes, findings with their fix, which images broke or
-        could not be verified, where counterexamples were saved, cost, and the command that
+        attacks, corruptions or masking, worst classes, findings with their fix, which images
+        broke or could not be verified, where counterexamples were saved, cost, and the command that
         reproduces the verdict.
     """
     sections = (
@@ -57,6 +58,7 @@ def render_details(verdict: Verdict) -> str:
         describe_replay(verdict),
         _attacks(verdict),
         render_corruptions(verdict),
+        render_masking(verdict),
         _classes(verdict),
         _findings(verdict),
         _images(verdict),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from contracts.attribution_cases import ATTRIBUTION_CASES, NOT_ATTRIBUTING
 from contracts.faithfulness_cases import FAITHFULNESS_CASES, NOT_SCORING
+from contracts.masking_cases import MASKING_CASES, NOT_MASKING
 from contracts.selftest_cases import SELFTEST_CASES
 
 if TYPE_CHECKING:
@@ -17,5 +18,6 @@ ROOM_CASES: dict[str, Callable[[Classifier], object]] = {
     **SELFTEST_CASES,
     **ATTRIBUTION_CASES,
     **FAITHFULNESS_CASES,
+    **MASKING_CASES,
 }
-NOT_IN_ROOMS = {*NOT_ATTRIBUTING, *NOT_SCORING}
+NOT_IN_ROOMS = {*NOT_ATTRIBUTING, *NOT_SCORING, *NOT_MASKING}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic_core import PydanticUndefined
 
-from fgmf.gates import RobustnessGate
+from fgmf.gates import GradientMaskingGate, RobustnessGate
 from pytest_fgmf.fixtures import GateFixture
 
 if TYPE_CHECKING:
+    from fgmf.gates import GateSpecification
     from tests.plugin.conftest import Project
 
 
@@ -172,10 +173,19 @@ def test_gate(fgmf):
     assert project.outcomes()["tests/test_gate.py/test_gate"] == "error"
 
 
-def test_assert_robust_has_every_field_of_the_gate_with_its_default() -> None:
-    parameters = dict(inspect.signature(GateFixture.assert_robust).parameters)
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        (GateFixture.assert_robust, RobustnessGate),
+        (GateFixture.assert_no_gradient_masking, GradientMaskingGate),
+    ],
+)
+def test_assertions_have_every_field_of_their_gate_with_its_default(
+    method: Any, kind: type[GateSpecification]
+) -> None:
+    parameters = dict(inspect.signature(method).parameters)
     del parameters["self"]
-    fields = {n: f for n, f in RobustnessGate.model_fields.items() if n not in {"kind", "profiles"}}
+    fields = {n: f for n, f in kind.model_fields.items() if n not in {"kind", "profiles"}}
     assert set(parameters) == set(fields)
     for name, parameter in parameters.items():
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY

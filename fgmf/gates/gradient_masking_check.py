@@ -1,0 +1,173 @@
+"""Carrying out a gradient-masking gate: preflight, sample, examine, judge, keep the evidence."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fgmf.attacks.plans import AttackPlan, plan_attacks
+from fgmf.attacks.suites import GRADIENT_FREE_SUITE, find_suite
+from fgmf.datasets import collect_samples
+from fgmf.gates.checking import GateCheck
+from fgmf.gates.examples import save_examples
+from fgmf.gates.gradient_masking_evidence import evidence_of_masking, reason_of_masking
+from fgmf.gates.subject import MeasuredImages, choose_images
+from fgmf.gradient_masking import (
+    MaskingJudgement,
+    MaskingMeasurement,
+    MaskingPlan,
+    judge_masking,
+    measure_gradient_masking,
+)
+from fgmf.gradient_masking.mechanisms import REMEDIES
+from fgmf.preflight import inspect
+from fgmf.preflight.policy import in_order
+from fgmf.verdict import Finding, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from fgmf.classifier import Classifier
+    from fgmf.gates.gradient_masking import GradientMaskingGate
+    from fgmf.gates.specification import RunContext
+    from fgmf.types import Images, Labels
+
+SUSPICION = "gradients-suspicious"
+"""Name of the warning that a suspicious model gets where it is let through."""
+
+
+def check_gradient_masking(
+    gate: GradientMaskingGate,
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    context: RunContext,
+) -> Verdict:
+    """Carry out a gradient-masking gate; see :meth:`fgmf.gates.GradientMaskingGate.check`."""
+    check = _Check(
+        gate=gate,
+        kind=gate.kind,
+        threshold=gate.min_gap,
+        classifier=classifier,
+        context=context,
+        follows_margin=True,
+    )
+    return check.carry_out(images, labels)
+
+
+@dataclass(kw_only=True)
+class _Check(GateCheck):
+    gate: GradientMaskingGate
+
+    def error(self, reason: str) -> Verdict:
+        """The verdict on a gate that could not be measured."""
+        return replace(super().error(reason), direction="at-most")
+
+    def run(self, images: Images, labels: Labels) -> Verdict:
+        gate, deadline = self.gate, None
+        if gate.max_seconds is not None:
+            deadline = time.monotonic() + gate.max_seconds
+        threat = gate.threat_model(self.classifier.bounds)
+        samples = collect_samples((images, labels))
+        self.findings = inspect(
+            self.classifier,
+            samples,
+            threat=threat,
+            kind=gate.kind,
+            waive=gate.waive,
+            seed=self.seed,
+            needs_gradient=self.classifier.gradient_available,
+        )
+        blocked = self.blocked()
+        if blocked is not None:
+            return blocked
+        subject = choose_images(
+            samples,
+            count=gate.images,
+            seed=self.seed,
+            bounds=self.classifier.bounds,
+            dtype=self.classifier.dtype,
+        )
+        plan = MaskingPlan(
+            threat=threat,
+            suite=self._suite_plans(),
+            suite_name=self._suite_name,
+            seed=self.seed,
+            min_gap=gate.min_gap,
+            confidence=gate.confidence,
+            deadline=deadline,
+            on_progress=self.report_progress,
+        )
+        measurement = measure_gradient_masking(
+            self.classifier, subject.images, subject.labels, plan, keys=subject.keys
+        )
+        judgement = judge_masking(measurement, min_gap=gate.min_gap, confidence=gate.confidence)
+        return self._verdict(measurement, judgement, subject)
+
+    @property
+    def _suite_name(self) -> str:
+        if self.gate.suite is None and not self.classifier.gradient_available:
+            return GRADIENT_FREE_SUITE
+        return self.gate.suite_or_default
+
+    def _suite_plans(self) -> tuple[AttackPlan, ...]:
+        suite = find_suite(self._suite_name)
+        attacks = () if suite is None else suite.attacks_for(self.gate.norm, "misclassification")
+        return plan_attacks([(a.name, a.parameters, a.restarts) for a in attacks], restarts=1)
+
+    def _verdict(
+        self,
+        measurement: MaskingMeasurement,
+        judgement: MaskingJudgement,
+        subject: MeasuredImages,
+    ) -> Verdict:
+        gate = self.gate
+        outcome = self._outcome(judgement)
+        widest = judgement.gaps[0] if judgement.gaps else None
+        verdict = Verdict(
+            gate=self.name,
+            kind=gate.kind,
+            outcome=outcome,
+            reason=reason_of_masking(measurement, judgement, min_gap=gate.min_gap),
+            measured=None if widest is None else widest.measured,
+            interval=None if widest is None else widest.interval,
+            threshold=gate.min_gap,
+            direction="at-most",
+            image_count=len(subject.indices),
+            seed=self.seed,
+            reproduce=self.context.reproduce,
+            findings=self.findings,
+            evidence=evidence_of_masking(gate, measurement, judgement, subject, self.classifier),
+        )
+        return save_examples(
+            verdict,
+            measurement.examples,
+            subject,
+            threat=gate.threat_model(self.classifier.bounds),
+            gate=gate,
+            context=self.context,
+            verified=len(measurement.examples),
+        )
+
+    def _outcome(self, judgement: MaskingJudgement) -> Outcome:
+        if judgement.finding == "masked":
+            return Outcome.FAIL
+        if judgement.finding == "undecided":
+            return Outcome.INCONCLUSIVE
+        if judgement.finding == "clean":
+            return Outcome.PASS
+        if self.gate.suspicious == "fail":
+            return Outcome.FAIL
+        self.findings = in_order((*self.findings, _suspicion(judgement)))
+        return Outcome.PASS
+
+
+def _suspicion(judgement: MaskingJudgement) -> Finding:
+    first = next(symptom for symptom in judgement.symptoms if symptom.alarming)
+    remedies = [REMEDIES[mechanism] for mechanism in judgement.mechanisms]
+    return Finding(
+        name=SUSPICION,
+        severity="warning",
+        message=f"{first.name}: {first.note}",
+        fix="; ".join(remedies),
+        evidence={"symptoms": [symptom.name for symptom in judgement.symptoms]},
+    )

@@ -1,0 +1,214 @@
+"""From what was measured to `masked`, `suspicious`, `clean` or `undecided`.
+
+    gap       = mean over images of (right under a naive attack - right under the worst attack)
+    interval  = exact binomial where both are 0 or 1: the worst attack includes the naive ones, so
+                images only ever fall; of means of shares by Hoeffding for random models
+    masked      a gap's whole interval lies above `min_gap`
+    undecided   time ran out, or there are too few images to show a gap 20 points above `min_gap`
+    suspicious  an alarming symptom stands
+    clean       otherwise
+
+One-step attacks are weak on honest models: the gap of FGSM counts only as far as shorter steps
+along its own direction break images that the full step does not. The confidence is shared out
+over the naive attacks that are judged.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import torch
+
+from fgmf.corruption_accuracy.mean_interval import mean_interval
+from fgmf.gradient_masking.mechanisms import in_order
+from fgmf.statistics import binomial_interval
+from fgmf.verdict import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fgmf.gradient_masking.mechanisms import Mechanism
+    from fgmf.gradient_masking.values import MaskingMeasurement, NaiveOutcome, Symptom
+
+Finding = Literal["masked", "suspicious", "clean", "undecided"]
+ONE_STEP: Final = "FGSM"
+ITERATIVE: Final = "PGD-40"
+_SHOWN: Final = 0.2
+_MANY: Final = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """How much of a naive attack's robust accuracy is feigned.
+
+    Attributes:
+        naive: The attack.
+        naive_accuracy: What it says.
+        adaptive_accuracy: What the worst attack says of the same images.
+        measured: The difference that counts.
+        interval: Of it.
+        image_count: Images that both are about.
+        fooled: The whole interval lies above what is allowed.
+    """
+
+    naive: str
+    naive_accuracy: float
+    adaptive_accuracy: float
+    measured: float
+    interval: Interval
+    image_count: int
+    fooled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskingJudgement:
+    """What is to be said of a model.
+
+    Attributes:
+        finding: The word.
+        gaps: Of every naive attack, the widest first.
+        robust_accuracy: The worst over all attacks.
+        robust_interval: Of it.
+        mechanisms: How gradients are masked, as far as it shows.
+        layer: Where, if it shows.
+        symptoms: Those that stand.
+    """
+
+    finding: Finding
+    gaps: tuple[Gap, ...]
+    robust_accuracy: float
+    robust_interval: Interval
+    mechanisms: tuple[Mechanism, ...]
+    layer: str
+    symptoms: tuple[Symptom, ...]
+
+
+def judge_masking(
+    measurement: MaskingMeasurement, *, min_gap: float, confidence: float
+) -> MaskingJudgement:
+    """Judge a measurement.
+
+    Args:
+        measurement: Of an examination.
+        min_gap: Robust accuracy that may be feigned.
+        confidence: Of all intervals together.
+    """
+    judged = [outcome for outcome in measurement.naive if len(outcome.rows)]
+    shared = 1 - (1 - confidence) / max(1, len(judged))
+    gaps = sorted(
+        (_gap(measurement, outcome, min_gap, shared) for outcome in judged),
+        key=lambda gap: -gap.interval.lower,
+    )
+    standing = tuple(symptom for symptom in measurement.symptoms if symptom.stands)
+    finding = _finding(measurement, gaps, standing, min_gap, shared)
+    mechanisms, layer = _explained(measurement, standing, finding)
+    return MaskingJudgement(
+        finding=finding,
+        gaps=tuple(gaps),
+        robust_accuracy=float(measurement.right.mean()),
+        robust_interval=_interval(measurement.right, confidence),
+        mechanisms=mechanisms,
+        layer=layer,
+        symptoms=standing,
+    )
+
+
+def _gap(
+    measurement: MaskingMeasurement, outcome: NaiveOutcome, min_gap: float, confidence: float
+) -> Gap:
+    worst = measurement.right[outcome.rows]
+    counted, lowest = outcome.right, worst
+    if outcome.name == ONE_STEP and measurement.ray is not None:
+        lowest = torch.minimum(measurement.ray, counted)
+    lost = counted - lowest
+    interval = _interval(lost, confidence) if bool((lost >= 0).all()) else None
+    if interval is None or measurement.random:
+        interval = _of_draws(counted, lowest, confidence)
+    return Gap(
+        naive=outcome.name,
+        naive_accuracy=outcome.robust_accuracy,
+        adaptive_accuracy=float(worst.mean()),
+        measured=max(0.0, float(lost.mean())),
+        interval=interval,
+        image_count=len(lost),
+        fooled=interval.lower > min_gap,
+    )
+
+
+def _of_draws(counted: torch.Tensor, lowest: torch.Tensor, confidence: float) -> Interval:
+    """Bound the mean of differences of shares, which may have either sign.
+
+    Two bounds that hold each with half of what may be missed; the tighter one from below counts:
+    Hoeffding's on the differences, and the exact ones of images that fell below half of the draws
+    less those that rose above it.
+    """
+    half, count = 1 - (1 - confidence) / 2, len(counted)
+    middle = mean_interval(
+        min(1.0, max(0.0, float((counted - lowest + 1).mean()) / 2)), count, confidence=half
+    )
+    fell = int(((counted >= 0.5) & (lowest < 0.5)).sum())
+    rose = int(((counted < 0.5) & (lowest >= 0.5)).sum())
+    falls = binomial_interval(fell, count, confidence=half)
+    rises = binomial_interval(rose, count, confidence=half)
+    return Interval(
+        lower=max(0.0, 2 * middle.lower - 1, falls.lower - rises.upper),
+        upper=max(0.0, 2 * middle.upper - 1),
+        confidence=confidence,
+        method="Chernoff-Hoeffding or Clopper-Pearson",
+    )
+
+
+def _interval(values: torch.Tensor, confidence: float) -> Interval:
+    whole = bool(((values == 0) | (values == 1)).all())
+    if whole:
+        return binomial_interval(int(values.sum()), len(values), confidence=confidence)
+    mean = min(1.0, max(0.0, float(values.mean())))
+    return mean_interval(mean, len(values), confidence=confidence)
+
+
+def _finding(
+    measurement: MaskingMeasurement,
+    gaps: Sequence[Gap],
+    standing: tuple[Symptom, ...],
+    min_gap: float,
+    confidence: float,
+) -> Finding:
+    if any(gap.fooled for gap in gaps):
+        return "masked"
+    if any(symptom.alarming for symptom in standing):
+        return "suspicious"
+    if not measurement.complete or len(measurement.right) < fewest_images(min_gap, confidence):
+        return "undecided"
+    return "clean"
+
+
+def fewest_images(min_gap: float, confidence: float) -> int:
+    """Return the fewest images of which a gap 20 points above what is allowed can be shown."""
+    gap = min(0.9, min_gap + _SHOWN)
+
+    def shows(count: int) -> bool:
+        lost = math.floor(gap * count)
+        return binomial_interval(lost, count, confidence=confidence).lower > min_gap
+
+    return 1 + max(count for count in range(1, _MANY) if not shows(count))
+
+
+def _explained(
+    measurement: MaskingMeasurement, standing: tuple[Symptom, ...], finding: Finding
+) -> tuple[tuple[Mechanism, ...], str]:
+    if finding not in {"masked", "suspicious"}:
+        return (), ""
+    alarming = [symptom for symptom in standing if symptom.alarming]
+    told = alarming if finding == "suspicious" else standing
+    named: list[Mechanism] = [m for symptom in told for m in symptom.mechanisms]
+    layers = [symptom.layer for symptom in told if symptom.layer]
+    useful = [record for record in measurement.counterattacks if record.broken]
+    if finding == "masked" and useful:
+        best = max(useful, key=lambda record: record.broken)
+        # What the attack undid is the mechanism, where a symptom speaks for it, too.
+        agreed = [mechanism for mechanism in named if mechanism in best.mechanisms]
+        named = agreed or [*named, *best.mechanisms]
+        layers = [best.layer] if best.layer else layers
+    return in_order(named) or ("unknown",), layers[0] if layers else ""

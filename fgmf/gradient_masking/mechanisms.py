@@ -1,0 +1,76 @@
+"""How gradients are masked, and what to do about each way. Plain data, no torch."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Mechanism = Literal[
+    "blocked",
+    "shattered",
+    "vanishing",
+    "exploding",
+    "saturation",
+    "wrong-gradient",
+    "stochastic",
+    "stateful",
+    "batch-dependent",
+    "mode-dependent",
+    "output-form",
+    "label-leak",
+    "unknown",
+]
+
+MEANINGS: Final[Mapping[Mechanism, str]] = MappingProxyType(
+    {
+        "blocked": "no gradient reaches the image: the graph is cut, or every entry is zero",
+        "shattered": "the gradient changes from point to point and leads nowhere",
+        "vanishing": "gradients too small to be followed in the model's own precision",
+        "exploding": "gradients that are NaN or infinite",
+        "saturation": "the cross-entropy is flat because the logits are far apart",
+        "wrong-gradient": "the gradient that is returned is not that of the function",
+        "stochastic": "the output is drawn anew in every pass",
+        "stateful": "the output depends on what was asked before",
+        "batch-dependent": "the output of an image depends on the rest of its batch",
+        "mode-dependent": "the output differs when gradients are recorded",
+        "output-form": "labels or saturated probabilities stand in place of logits",
+        "label-leak": "one-step attacks fail at full length on images that shorter steps break",
+        "unknown": "attacks without the model's gradients find what its gradients miss",
+    }
+)
+REMEDIES: Final[Mapping[Mechanism, str]] = MappingProxyType(
+    {
+        "blocked": "take detach, no_grad, argmax and integer steps out of the forward pass, or "
+        "attack with a substitute backward pass (BPDA)",
+        "shattered": "attack with a substitute backward pass (BPDA) or with gradients estimated "
+        "over a neighbourhood, and train against those attacks",
+        "vanishing": "attack in float64 with a loss on the margin, and look for saturated or "
+        "constant activations",
+        "exploding": "look for divisions by zero, square roots and logarithms of zero",
+        "saturation": "attack with a margin or DLR loss, which no scale of the logits flattens; a "
+        "gate of kind robustness does by default",
+        "wrong-gradient": "correct the backward pass, or attack with one made of finite "
+        "differences",
+        "stochastic": "average the attack's gradient over many draws (EOT), and report the "
+        "expected accuracy",
+        "stateful": "take counters, caches and memories out of the forward pass",
+        "batch-dependent": "use no statistics of the batch in eval mode",
+        "mode-dependent": "remove what depends on torch.is_grad_enabled() or requires_grad",
+        "output-form": "return the logits in front of softmax, argmax or voting",
+        "label-leak": "train against several steps or from random starts (N-FGSM, PGD), and watch "
+        "one-step minus iterative accuracy during training",
+        "unknown": "do not trust gradient attacks on this model; count what black-box attacks find",
+    }
+)
+
+
+def in_order(mechanisms: Iterable[Mechanism]) -> tuple[Mechanism, ...]:
+    """Return mechanisms, each once, in the order of the list; ``unknown`` only if alone."""
+    named = set(mechanisms)
+    if len(named) > 1:
+        named.discard("unknown")
+    known: tuple[Mechanism, ...] = get_args(Mechanism)
+    return tuple(mechanism for mechanism in known if mechanism in named)

@@ -1,0 +1,105 @@
+"""What an examination for gradient masking does with a classifier: cases of the promise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from tiny_models import keys_of, make_images
+
+from fgmf.canonical import tensor_digest
+from fgmf.gates import GradientMaskingGate, RunContext
+from fgmf.gates.gradient_masking_check import check_gradient_masking
+from fgmf.gates.gradient_masking_evidence import evidence_of_masking
+from fgmf.gates.subject import MeasuredImages
+from fgmf.gradient_masking import MaskingPlan, judge_masking, measure_gradient_masking
+from fgmf.gradient_masking.answers import find_traits
+from fgmf.gradient_masking.examined import Examined, Traits, copied
+from fgmf.gradient_masking.slopes import measure_slopes
+from fgmf.gradient_masking.sources import double_logits
+from fgmf.threat import ThreatModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fgmf.classifier import Classifier
+    from fgmf.gradient_masking import MaskingMeasurement
+
+IMAGES = make_images(6, margin=0.05)
+LABELS = torch.arange(6) % 3
+THREAT = ThreatModel(norm="linf", epsilon=0.2)
+GATE = GradientMaskingGate(
+    norm="linf",
+    epsilon=0.2,
+    inconclusive="pass",
+    waive=("clean-accuracy-at-chance", "normalisation-missing", "too-few-images"),
+)
+
+
+def _measured(classifier: Classifier) -> MaskingMeasurement:
+    plan = MaskingPlan(threat=THREAT)
+    return measure_gradient_masking(classifier, IMAGES, LABELS, plan, keys=keys_of(IMAGES))
+
+
+def _evidence(classifier: Classifier) -> None:
+    measurement = _measured(classifier)
+    subject = MeasuredImages(
+        images=IMAGES,
+        labels=LABELS,
+        indices=list(range(6)),
+        keys=[tensor_digest(image) for image in IMAGES],
+        class_sizes={},
+        dataset_size=6,
+    )
+    judgement = judge_masking(measurement, min_gap=0.05, confidence=0.95)
+    evidence_of_masking(GATE, measurement, judgement, subject, classifier)
+
+
+def _traits(classifier: Classifier) -> None:
+    with classifier.guard(tolerate_changes=True):
+        find_traits(classifier, IMAGES, seed=0)
+
+
+def _copies(classifier: Classifier) -> None:
+    with classifier.guard():
+        classifier.logits_in_batches(IMAGES)
+        copy = copied(classifier, double=True, keep_hooks=False)
+        if copy is not None:
+            double_logits(copy)(IMAGES)
+        classifier.logits_in_batches(IMAGES)
+
+
+def _slopes(classifier: Classifier) -> None:
+    with classifier.guard():
+        examined = Examined(
+            classifier=classifier,
+            images=IMAGES,
+            labels=LABELS,
+            keys=tuple(keys_of(IMAGES)),
+            threat=THREAT,
+            seed=0,
+            traits=Traits(),
+            snapshot=None,
+        )
+        measure_slopes(examined, classifier)
+
+
+MASKING_CASES: dict[str, Callable[[Classifier], object]] = {
+    "fgmf.gates.gradient_masking.GradientMaskingGate.check": lambda c: GATE.check(
+        c, IMAGES, LABELS
+    ),
+    "fgmf.gates.gradient_masking_check.check_gradient_masking": lambda c: check_gradient_masking(
+        GATE, c, IMAGES, LABELS, RunContext()
+    ),
+    "fgmf.gates.gradient_masking_evidence.evidence_of_masking": _evidence,
+    "fgmf.gradient_masking.examination.measure_gradient_masking": _measured,
+    "fgmf.gradient_masking.answers.find_traits": _traits,
+    "fgmf.gradient_masking.examined.copied": _copies,
+    "fgmf.gradient_masking.sources.double_logits": _copies,
+    "fgmf.gradient_masking.slopes.measure_slopes": _slopes,
+}
+NOT_MASKING = {
+    "fgmf.gradient_masking.examined.Examined.__init__",  # values only
+    "fgmf.gradient_masking.slopes.Slopes.__init__",  # values only
+    "fgmf.gradient_masking.league.Ground.__init__",  # values only
+}

@@ -200,15 +200,19 @@ def _explained(
 ) -> tuple[tuple[Mechanism, ...], str]:
     if finding not in {"masked", "suspicious"}:
         return (), ""
-    alarming = [symptom for symptom in standing if symptom.alarming]
-    told = alarming if finding == "suspicious" else standing
-    named: list[Mechanism] = [m for symptom in told for m in symptom.mechanisms]
-    layers = [symptom.layer for symptom in told if symptom.layer]
+    alarms = [m for symptom in standing if symptom.alarming for m in symptom.mechanisms]
+    if finding == "suspicious":
+        return in_order(alarms) or ("unknown",), _layer(standing)
+    told = [m for symptom in standing for m in symptom.mechanisms]
     useful = [record for record in measurement.counterattacks if record.broken]
-    if finding == "masked" and useful:
-        best = max(useful, key=lambda record: record.broken)
-        # What the attack undid is the mechanism, where a symptom speaks for it, too.
-        agreed = [mechanism for mechanism in named if mechanism in best.mechanisms]
-        named = agreed or [*named, *best.mechanisms]
-        layers = [best.layer] if best.layer else layers
-    return in_order(named) or ("unknown",), layers[0] if layers else ""
+    if not useful:
+        return in_order(told) or ("unknown",), _layer(standing)
+    best = max(useful, key=lambda record: record.broken)
+    # What the attack undid is the mechanism, where a symptom speaks for it, too.
+    agreed = [mechanism for mechanism in told if mechanism in best.mechanisms]
+    named = [*alarms, *agreed] or [*told, *best.mechanisms]
+    return in_order(named) or ("unknown",), best.layer or _layer(standing)
+
+
+def _layer(standing: tuple[Symptom, ...]) -> str:
+    return next((symptom.layer for symptom in standing if symptom.layer), "")

@@ -199,7 +199,7 @@ def probe_truth(examined: Examined, slopes: Slopes) -> Iterator[Symptom]:
     a, b, c = (torch.cat(column) for column in (told, small, smaller))
     steady = float((b - c).norm() / b.norm().clamp_min(1e-300))
     gap = float((a - b).norm() / torch.maximum(a.norm(), b.norm()).clamp_min(1e-300))
-    smooth = steady < _CONVERGED[kind] and float(b.norm()) > 0
+    smooth = steady < _CONVERGED[kind] and float(a.norm()) > 1e-9 * float(b.norm()) > 0
     yield Symptom(
         name="gradient-untrue",
         value=gap,

@@ -1,0 +1,97 @@
+"""All honest specimens on digits: each trained network, and honest things around some."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from specimens.honest.fronts import (
+    Average,
+    Double,
+    LogSoftmax,
+    LoudLogits,
+    Normalised,
+    StraightThrough,
+    Upsampled,
+)
+from specimens.honest.plans import PLANS
+from specimens.making import Behind, digit_network, digit_subject
+from specimens.value import Specimen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from specimens.value import Subject
+
+
+def _network(name: str) -> Specimen:
+    def build() -> Subject:
+        plan = PLANS[name]
+        return digit_subject(digit_network(name), data=plan.data, epsilon=plan.epsilon)
+
+    return Specimen(
+        name=name, mechanism="honest", label="honest", build=build, about="a trained network"
+    )
+
+
+def _around(
+    name: str, networks: tuple[str, ...], make: Callable[..., nn.Module], about: str
+) -> Specimen:
+    def build() -> Subject:
+        model = make(*(digit_network(network) for network in networks))
+        return digit_subject(model, data=PLANS[networks[0]].data)
+
+    return Specimen(name=name, mechanism="honest", label="honest", build=build, about=about)
+
+
+def _at(name: str, network: str, epsilon: float) -> Specimen:
+    def build() -> Subject:
+        return digit_subject(digit_network(network), epsilon=epsilon)
+
+    about = f"a trained network at epsilon {epsilon:g}"
+    return Specimen(name=name, mechanism="honest", label="honest", build=build, about=about)
+
+
+def _straight(network: nn.Module, levels: int) -> nn.Module:
+    return Behind(StraightThrough(levels), network)
+
+
+def _upsampled(network: nn.Module, side: int) -> nn.Module:
+    """Images stay 8 x 8; the network in between sees them large."""
+    return Behind(Upsampled(side), network)
+
+
+AROUND = (
+    _around("log-softmax", ("plain-0",), LogSoftmax, "log-probabilities in place of logits"),
+    _around("log-softmax-robust", ("pgd-0",), LogSoftmax, "the same, robust"),
+    _around("ensemble", ("plain-0", "plain-1", "plain-2"), Average, "mean logits of three"),
+    _around("ensemble-robust", ("pgd-0", "pgd-1", "trades-0"), Average, "the same, robust"),
+    _around("ensemble-mixed", ("plain-gelu", "multilayer-0"), Average, "two kinds of network"),
+    _around("normalised", ("plain-1",), Normalised, "normalises and undoes it in front"),
+    _around(
+        "straight-through-64",
+        ("plain-0",),
+        partial(_straight, levels=64),
+        "64 levels with a straight-through gradient that works",
+    ),
+    _around(
+        "straight-through-16-robust",
+        ("pgd-0",),
+        partial(_straight, levels=16),
+        "16 levels with a straight-through gradient that works",
+    ),
+    _around("upsampled", ("plain-2",), partial(_upsampled, side=32), "resizes up and down"),
+    _around("louder", ("pgd-1",), partial(LoudLogits, factor=3.0), "robust, logits x 3"),
+    _around("quieter", ("plain-2",), partial(LoudLogits, factor=0.01), "logits x .01"),
+    _around("double", ("plain-1",), Double, "computes in float64"),
+    _at("plain-small-epsilon", "plain-1", 0.05),
+    _at("pgd-large-epsilon", "pgd-1", 0.25),
+    _at("trades-small-epsilon", "trades-0", 0.05),
+)
+
+
+def honest_specimens() -> tuple[Specimen, ...]:
+    """All of them; building one is what costs."""
+    return (*(_network(name) for name in PLANS), *AROUND)

@@ -1,0 +1,1 @@
+"""Attacks in plain torch that prove labels; they share no code with `fgmf`."""

@@ -66,6 +66,18 @@ class StaleEvidence(FgmfError):
     """Saved evidence does not match its recorded digest, model, or schema."""
 
 
+class MaskLogUnwritable(FgmfError):
+    """A record of a mask log could not be written: what it was about is not logged."""
+
+
+class MaskLogUnreadable(FgmfError):
+    """There is no mask log at a path, or it cannot be read."""
+
+
+class BrokenRecord(FgmfError):
+    """A line, array or text of a mask log is not what its digest says, or no record at all."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """One invalid field: where it stands, what came, and what is allowed."""

@@ -1,0 +1,125 @@
+"""Hold the rows and arrays of a batch against its record.
+
+rows        their leaves make the root in the record
+arrays      each is what its row says; the new ones fill the entry to its last byte
+erased rows are zero, and their leaves stand in a tombstone
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from fgmf.errors import BrokenRecord
+from fgmf.mask_log.packs import decoded
+from fgmf.mask_log.tree import leaf_hash, root_of
+from fgmf.mask_log.weights import stored_tensors, weights_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fgmf.mask_log.reading import PackReader
+    from fgmf.mask_log.rows import ArrayForm, Layout, Reference
+
+_REMEMBERED: Final = 2**16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tombstone:
+    """What is left of an erased row.
+
+    Attributes:
+        leaf: Its leaf hash.
+        spans: For each of its arrays: first byte, length, and whether it is gone too.
+    """
+
+    leaf: bytes
+    spans: tuple[tuple[int, int, bool], ...]
+
+
+@dataclass(kw_only=True)
+class BatchChecker:
+    """Checks the batches of one segment, in their order.
+
+    Attributes:
+        pack: The segment's pack.
+        tombstones: Of the stream's batches, by record number and row.
+    """
+
+    pack: PackReader
+    tombstones: Mapping[int, Mapping[int, Tombstone]] = field(default_factory=dict)
+    _sound: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)
+
+    def check(self, number: int, body: Mapping[str, Any], layout: Layout) -> list[bytes | None]:
+        """Check one batch.
+
+        Args:
+            number: Of its record.
+            body: Of its record.
+            layout: Of its rows.
+
+        Returns:
+            Its rows; None for those that were erased.
+
+        Raises:
+            BrokenRecord: A row or an array is not what the record says.
+        """
+        start, rows_end, end = body["pack"]
+        width = layout.row_bytes
+        data = self.pack.read(start, rows_end - start)
+        whole = [data[at : at + width] for at in range(0, rows_end - start, width)]
+        stones = self.tombstones.get(number)
+        rows: list[bytes | None] = list(whole)
+        leaves = [leaf_hash(row) for row in whole]
+        for position, stone in (stones or {}).items():
+            if position >= len(rows) or whole[position].strip(b"\x00"):
+                raise BrokenRecord(f"row {position} has a tombstone and is not erased")
+            rows[position], leaves[position] = None, stone.leaf
+        if root_of(leaves).hex() != body["root"]:
+            raise BrokenRecord("its rows are not those that its root is of")
+        cursor = rows_end
+        for position, row in enumerate(rows):
+            if row is None:
+                cursor = self._erased((stones or {})[position], cursor)
+            else:
+                cursor = self._arrays(layout, row, cursor)
+        if cursor != end:
+            raise BrokenRecord("its arrays do not fill the place that it names")
+        return rows
+
+    def check_tensors(self, body: Mapping[str, Any]) -> None:
+        """Check a record with the weights of a layer.
+
+        Raises:
+            BrokenRecord: The weights are not what the record says.
+        """
+        start, _, end = body["pack"]
+        tensors = stored_tensors(body["tensors"], self.pack.read(start, end - start))
+        if weights_digest(tensors).hex() != body["digest"]:
+            raise BrokenRecord("the weights are not those that their digest is of")
+
+    def _arrays(self, layout: Layout, row: bytes, cursor: int) -> int:
+        for form, reference in zip(layout.arrays, layout.references(row), strict=True):
+            place = reference[1:]
+            if reference.offset == cursor:
+                cursor += reference.length
+            elif reference.offset + reference.length > cursor:
+                raise BrokenRecord(f"array {form.name} lies beyond the batch that names it")
+            elif self._sound.get(reference.digest) == place:
+                continue
+            self._read(form, reference)
+            if len(self._sound) >= _REMEMBERED:
+                self._sound.clear()
+            self._sound[reference.digest] = place
+        return cursor
+
+    def _read(self, form: ArrayForm, reference: Reference) -> bytes:
+        return decoded(form, reference, self.pack.read(reference.offset, reference.length))
+
+    def _erased(self, stone: Tombstone, cursor: int) -> int:
+        for offset, length, gone in stone.spans:
+            if gone and self.pack.read(offset, length).strip(b"\x00"):
+                raise BrokenRecord("an array has a tombstone and is not erased")
+            if offset == cursor:
+                cursor += length
+        return cursor

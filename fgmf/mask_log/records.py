@@ -1,0 +1,173 @@
+"""One record, one line: canonical JSON that names the record before it and carries its own digest.
+
+    core = canonical JSON of {"at", "body", "kind", "prev", "seq"}
+    leaf = SHA-256(0x00 || core)                       the record's leaf in the stream's Merkle tree
+    line = core with the last member "sha256": leaf, and a newline
+    prev = leaf of the record before; of the first record: 32 zero bytes
+
+The digest that a line carries tells a torn or flipped line from a sound one. It proves nothing:
+whoever can write the file can write a digest.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from fgmf.canonical import canonical_json
+from fgmf.errors import BrokenRecord, InvalidInput
+from fgmf.mask_log.tree import leaf_hash
+
+if TYPE_CHECKING:
+    from fgmf.types import Json
+
+NO_RECORD: Final = bytes(32)
+"""What the first record of a stream names as the one before it."""
+LONGEST_LINE: Final = 8 * 2**20
+"""Bytes of the longest line that is written or read."""
+_TAIL: Final = b',"sha256":"'
+_TAIL_BYTES: Final = len(_TAIL) + 64 + len(b'"}\n')
+_KEYS: Final = ("at", "body", "kind", "prev", "seq")
+_plain_encoder = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """A record that is what its digest says.
+
+    Attributes:
+        kind: Such as ``begin``, ``batch``, ``end``.
+        seq: Its number in the stream, from 0.
+        at: When it was written, in milliseconds since 1970 (UTC).
+        prev: Leaf hash of the record before it, 32 bytes.
+        body: What it says.
+        leaf: Its own leaf hash, 32 bytes.
+    """
+
+    kind: str
+    seq: int
+    at: int
+    prev: bytes
+    body: dict[str, Any]
+    leaf: bytes
+
+
+def encode_record(
+    *, kind: str, seq: int, at: int, prev: bytes, body: dict[str, Json]
+) -> tuple[bytes, bytes]:
+    """Write one record.
+
+    Args:
+        kind: Kind of record.
+        seq: Its number in the stream.
+        at: Milliseconds since 1970 (UTC).
+        prev: Leaf hash of the record before it.
+        body: What it says.
+
+    Returns:
+        The line with its newline, and the record's leaf hash.
+
+    Raises:
+        InvalidInput: The body is not JSON of finite numbers, or the line is too long.
+    """
+    core = encode_canonical({"at": at, "body": body, "kind": kind, "prev": prev.hex(), "seq": seq})
+    leaf = leaf_hash(core)
+    line = core[:-1] + _TAIL + leaf.hex().encode() + b'"}\n'
+    if len(line) > LONGEST_LINE:
+        message = f"expected a record of at most {LONGEST_LINE} bytes, got {len(line)}"
+        raise InvalidInput(f"{message}; log smaller batches, or shorter metadata")
+    return line, leaf
+
+
+def decode_record(line: bytes) -> Record:
+    """Read one record.
+
+    Args:
+        line: With its newline.
+
+    Raises:
+        BrokenRecord: The line is not what its own digest says, or no record at all.
+    """
+    core, leaf = split_line(line)
+    try:
+        document = _parse(core)
+    except (ValueError, RecursionError) as error:
+        raise BrokenRecord(f"no JSON ({type(error).__name__})") from None
+    if type(document) is not dict or tuple(document) != _KEYS:
+        raise BrokenRecord(f"expected the members {', '.join(_KEYS)} and sha256")
+    kind, seq, at, body = document["kind"], document["seq"], document["at"], document["body"]
+    sound = type(kind) is str and type(body) is dict and _is_count(seq) and _is_count(at)
+    if not sound:
+        raise BrokenRecord("a member is of the wrong type")
+    return Record(kind=kind, seq=seq, at=at, prev=_hash(document["prev"]), body=body, leaf=leaf)
+
+
+def split_line(line: bytes) -> tuple[bytes, bytes]:
+    """Take a line apart into what its digest is about, and that digest.
+
+    Raises:
+        BrokenRecord: The digest is not that of the line.
+    """
+    if len(line) <= _TAIL_BYTES or line[-3:] != b'"}\n' or line[:2] != b'{"':
+        raise BrokenRecord("expected a whole line of canonical JSON that ends with its digest")
+    core = line[:-_TAIL_BYTES] + b"}"
+    leaf = leaf_hash(core)
+    if line[-_TAIL_BYTES:] != _TAIL + leaf.hex().encode() + b'"}\n':
+        raise BrokenRecord("its digest is not that of its contents")
+    return core, leaf
+
+
+def encode_canonical(document: dict[str, Json]) -> bytes:
+    """Encode as RFC 8785 does, quickly where that is possible.
+
+    Documents without floats, of plain keys, and of integers below 2**53 are what Python's own
+    encoder writes in the same bytes, ten times as fast; all others go through `rfc8785`.
+
+    Raises:
+        InvalidInput: It is not JSON of finite numbers.
+    """
+    if _is_plain(document):
+        try:
+            return _plain_encoder.encode(document).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(f"expected valid text in a record, got: {error.reason}") from None
+    return canonical_json(document)
+
+
+def _is_plain(value: Json) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return all(k.isascii() and _is_plain(v) for k, v in value.items())  # type: ignore[union-attr]
+    if kind is list:
+        return all(map(_is_plain, value))  # type: ignore[arg-type]
+    if kind is int:
+        return -(2**53) < value < 2**53  # type: ignore[operator]
+    return kind is str or kind is bool or value is None
+
+
+def _parse(core: bytes) -> Any:  # noqa: ANN401 - unchecked input
+    """Parse, and hold the bytes against the canonical form of what they say."""
+    text = core.decode("utf-8")
+    document = json.loads(text)
+    try:
+        if encode_canonical(document) == core:
+            return document
+    except (InvalidInput, AttributeError, TypeError):
+        pass
+    raise BrokenRecord("expected canonical JSON (RFC 8785)")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _hash(value: object) -> bytes:
+    if type(value) is not str or len(value) != 64:
+        raise BrokenRecord("expected 64 hexadecimal digits")
+    try:
+        return bytes.fromhex(value)
+    except ValueError:
+        raise BrokenRecord("expected 64 hexadecimal digits") from None

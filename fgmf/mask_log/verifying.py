@@ -1,0 +1,178 @@
+"""Verify a whole log: is it what it was, and is everything there?
+
+    manifest, heads, checkpoints, tombstones     read first: small
+    for each stream, record by record:
+        chain, order, counts, roots              `following`
+        rows and arrays                          `batches`
+        roots at the sizes that heads and checkpoints name
+        what is there of what must be there      `completeness`
+    the head given from outside                  `anchoring`
+
+One pass, in memory that does not grow with the log. The first thing that is wrong with a stream ends
+its reading: what comes after a broken link cannot be trusted either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fgmf.errors import BrokenRecord
+from fgmf.mask_log.anchoring import Anchoring, Claims, read_claims
+from fgmf.mask_log.erasures import read_tombstones
+from fgmf.mask_log.heads import Head, StreamHead
+from fgmf.mask_log.manifest import Expectation, Manifest, read_manifest
+from fgmf.mask_log.places import ERASURES, LogDirectory, open_log
+from fgmf.mask_log.report import LogReport, Trouble
+from fgmf.mask_log.streams import StreamTask, StreamVerifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from fgmf.mask_log.batches import Tombstone
+    from fgmf.mask_log.streams import Observer
+
+_WORST_FIRST = {"tampered": 0, "incomplete": 1, "torn": 2}
+_TOLD_EVERY = 2**20
+"""Bytes between reports of progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings:
+    """What a log is held against.
+
+    Attributes:
+        head: From outside the log: its digest, or its text; None for none.
+        public_key: Of the writer, from outside the log: text of a verifier key; None for none.
+        observers: Look at every batch.
+        on_progress: Told bytes read and bytes in all.
+    """
+
+    head: str | None = None
+    public_key: str | None = None
+    observers: Sequence[Observer] = ()
+    on_progress: Callable[[int, int], None] | None = None
+
+
+def verify_log(path: Path, settings: VerifySettings | None = None) -> LogReport:
+    """Verify a log.
+
+    Args:
+        path: Its directory.
+        settings: What it is held against.
+
+    Returns:
+        What was found; a log that is broken is a result, not an error.
+
+    Raises:
+        MaskLogUnreadable: There is no log, or a part of it cannot be read.
+        InvalidInput: The head or the key from outside is none.
+
+    Cost: reads every byte once; memory does not grow with the log.
+    """
+    settings = settings or VerifySettings()
+    directory = open_log(path)
+    anchoring = Anchoring(head=settings.head, public_key=settings.public_key)
+    try:
+        manifest = read_manifest(directory)
+    except BrokenRecord as error:
+        trouble = Trouble(kind="tampered", what=f"manifest.json: {error}")
+        return LogReport(run="", head=None, troubles=(trouble,))
+    return _Verification(
+        directory=directory, manifest=manifest, settings=settings, anchoring=anchoring
+    ).carry_out()
+
+
+@dataclass(kw_only=True)
+class _Verification:
+    directory: LogDirectory
+    manifest: Manifest
+    settings: VerifySettings
+    anchoring: Anchoring
+    troubles: list[Trouble] = field(default_factory=list)
+    done: int = 0
+    total: int = 0
+    told: int = 0
+
+    def carry_out(self) -> LogReport:
+        claims = read_claims(self.directory, self.manifest)
+        self.anchoring.expect(claims)
+        self.troubles += claims.troubles
+        present = self.directory.stream_names()
+        self.total = self._bytes(present)
+        tombstones = self._tombstones(present)
+        names = sorted({*present, *self.manifest.streams, *claims.sizes})
+        streams = [self._stream(name, present, claims, tombstones.get(name, {})) for name in names]
+        begun = [stream for stream in streams if stream.state.seq]
+        head = Head(
+            run=self.manifest.run,
+            manifest=self.manifest.digest,
+            streams=tuple(StreamHead(stream=s.name, size=s.state.seq, root=s.root) for s in begun),
+        )
+        self.troubles += self.anchoring.settle(head, claims)
+        self.troubles.sort(key=lambda trouble: _WORST_FIRST[trouble.kind])
+        return LogReport(
+            run=self.manifest.run,
+            head=head,
+            streams=tuple(stream.report for stream in begun),
+            troubles=tuple(self.troubles),
+            anchor=self.anchoring.anchor,
+            anchored_records=self.anchoring.records,
+            signer=self.anchoring.signer,
+            sampled=self.manifest.every > 1,
+            open_ended=self._open_ended(present),
+        )
+
+    def _tombstones(
+        self, present: Sequence[str]
+    ) -> Mapping[str, Mapping[int, Mapping[int, Tombstone]]]:
+        if ERASURES not in present:
+            return {}
+        try:
+            return read_tombstones(self.directory)
+        except BrokenRecord:
+            return {}  # the stream itself is read again below, and says what is wrong
+
+    def _stream(
+        self,
+        name: str,
+        present: Sequence[str],
+        claims: Claims,
+        tombstones: Mapping[int, Mapping[int, Tombstone]],
+    ) -> StreamVerifier:
+        task = StreamTask(
+            directory=self.directory,
+            manifest=self.manifest,
+            name=name,
+            claimed=claims.sizes.get(name, {}),
+            tombstones=tombstones,
+            observers=self.settings.observers,
+            on_bytes=self._tell,
+        )
+        stream = StreamVerifier(task)
+        if name in present:
+            stream.read()
+        else:
+            stream.miss()
+        self.troubles += stream.troubles
+        return stream
+
+    def _open_ended(self, present: Sequence[str]) -> tuple[str, ...]:
+        expected = self.manifest.streams
+        names = sorted({*present, *expected} - {ERASURES})
+        return tuple(name for name in names if expected.get(name, Expectation()).open_ended)
+
+    def _bytes(self, names: Sequence[str]) -> int:
+        paths = [
+            self.directory.records(name, segment)
+            for name in names
+            for segment in self.directory.segments(name)
+        ]
+        return sum(path.lstat().st_size for path in paths)
+
+    def _tell(self, count: int) -> None:
+        self.done += count
+        if self.settings.on_progress is not None and self.done - self.told >= _TOLD_EVERY:
+            self.told = self.done
+            self.settings.on_progress(self.done, self.total)

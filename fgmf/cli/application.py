@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer  # noqa: TID253 - only the console script imports this module
 
 from fgmf.cli.exits import exits
+from fgmf.cli.mask_log_commands import log_application
 
 application = typer.Typer(
     name="fgmf",
@@ -20,6 +21,8 @@ application = typer.Typer(
         "130 interrupted."
     ),
 )
+
+application.add_typer(log_application)
 
 GateFileArgument = Annotated[
     Path | None,

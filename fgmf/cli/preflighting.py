@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fgmf.cli.exits import ExitCode, say
+from fgmf.cli.exits import ExitCode, WrongUse, say
 from fgmf.cli.opening import open_gate_file
 from fgmf.errors import InvalidInput
 from fgmf.reporting import render_findings
@@ -39,6 +39,7 @@ def run_preflight(
 
     Raises:
         InvalidGateFile: The gate file is missing or broken.
+        WrongUse: No gate is about a model.
         FactoryFailed: A model or the data cannot be loaded.
     """
     from fgmf.preflight import blocking, forbidding
@@ -46,9 +47,12 @@ def run_preflight(
 
     gate_file = open_gate_file(path, profile=profile)
     run = GateRun(gate_file, RunSettings(device=device, batch_size=batch_size))
+    about_models = [gate for gate in gate_file.gates if not gate.stands_alone]
+    if not about_models:
+        raise WrongUse(f"expected a gate that is about a model in {gate_file.path}, got none")
     no_pass = False
-    for name in dict.fromkeys(gate.model for gate in gate_file.gates):
-        gates = [gate for gate in gate_file.gates if gate.model == name]
+    for name in dict.fromkeys(gate.model for gate in about_models):
+        gates = [gate for gate in about_models if gate.model == name]
         findings = _findings(run, gates)
         no_pass |= bool(blocking(findings) or forbidding(findings))
         title = f"model {name or run.classifier(name).name}"

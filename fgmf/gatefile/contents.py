@@ -59,8 +59,8 @@ class GateFile:
         path: The file.
         digest: ``sha256:<hex>`` of its bytes.
         seed: Seed of the run.
-        models: At least one.
-        data: The labelled images.
+        models: At least one, unless every gate stands alone.
+        data: The labelled images; None only where every gate stands alone.
         profile: Name of the profile that is active.
         gates: The gates that the profile runs, in the order of the file; every one is named
             and has the profile's overrides applied.
@@ -72,7 +72,7 @@ class GateFile:
     digest: str
     seed: int
     models: tuple[ModelEntry, ...]
-    data: DataEntry
+    data: DataEntry | None
     profile: str
     gates: tuple[GateSpecification, ...]
     left_out: tuple[str, ...] = ()

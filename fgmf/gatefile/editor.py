@@ -35,10 +35,17 @@ def gate_file_schema() -> dict[str, Any]:
         "title": "FGMF gate file",
         "type": "object",
         "properties": properties,
-        "required": ["schema", "model", "data", "gate"],
+        "required": ["schema", "gate"],
+        "if": {"properties": {"gate": {"items": {"properties": {"kind": {"enum": _alone()}}}}}},
+        "else": {"required": ["model", "data"]},
         "additionalProperties": False,
         "$defs": definitions,
     }
+
+
+def _alone() -> list[str]:
+    """Kinds of gates that are about no model and no data."""
+    return sorted(name for name, kind in gate_kinds().items() if kind.stands_alone)
 
 
 def _described(table: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,13 @@ from pydantic import BaseModel, ValidationError
 from fgmf.errors import InvalidGateFile, Problem
 from fgmf.gatefile.contents import GateFile
 from fgmf.gatefile.expansion import Variant, empty_lists, expand
-from fgmf.gatefile.names import duplicated_names, model_problems, name_problems, surrogate_problems
+from fgmf.gatefile.names import (
+    duplicated_names,
+    model_problems,
+    name_problems,
+    standalone_problems,
+    surrogate_problems,
+)
 from fgmf.gatefile.profiles import KNOWN_PROFILES, without_rivals
 from fgmf.gatefile.reading import Document, read_document
 from fgmf.gatefile.tables import (
@@ -90,8 +96,9 @@ def load(path: Path, *, profile: str) -> GateFile:
     _check_keys(reader)
     head_values = {k: v for k, v in document.tables.items() if k in _HEAD_KEYS}
     head = reader.checked(HeadTable, head_values)
-    models = _models(reader)
-    data = _data(reader)
+    needed = _needs_subject(document.tables.get("gate"))
+    models = _models(reader) if needed or "model" in document.tables else []
+    data = _data(reader) if needed or "data" in document.tables else None
     profiles = _profiles(reader)
     located = _gates(reader, profiles)
     gates = [entry.gate for entry in located]
@@ -99,20 +106,21 @@ def load(path: Path, *, profile: str) -> GateFile:
     found = (
         *duplicated_names(located),
         *model_problems(located, model_names),
+        *standalone_problems(located),
         *surrogate_problems(located, model_names),
     )
     for place, problem in found:
         reader.report(place, problem.expected, problem.got)
     running = [gate for gate in gates if not gate.profiles or profile in gate.profiles]
     _check_profile(reader, profiles, any_left=bool(running) or not gates)
-    if reader.problems or head is None or data is None:
+    if reader.problems or head is None:
         raise InvalidGateFile(str(path), list(dict.fromkeys(reader.problems)))
     return GateFile(
         path=path,
         digest=document.digest,
         seed=head.seed,
         models=tuple(model.entry(path.parent) for model in models),
-        data=data.entry(path.parent),
+        data=None if data is None else data.entry(path.parent),
         profile=profile,
         gates=tuple(running),
         left_out=tuple(
@@ -126,6 +134,22 @@ def _check_keys(reader: Reader) -> None:
     for key in reader.document.tables:
         if key not in _KEYS:
             reader.report(key, f"one of the keys {', '.join(_KEYS)}", "an unknown key")
+
+
+def _needs_subject(gates: object) -> bool:
+    """Say whether a file needs a model and data; only gates that are known to stand alone don't.
+
+    Args:
+        gates: The value of ``gate`` as it is in the file.
+    """
+    if not isinstance(gates, list) or not gates:
+        return True
+    try:
+        known = gate_kinds()
+    except Exception:  # noqa: BLE001 - said when the gates are read
+        return True
+    kinds = [entry.get("kind") if isinstance(entry, dict) else None for entry in gates]
+    return not all(isinstance(k, str) and k in known and known[k].stands_alone for k in kinds)
 
 
 def _models(reader: Reader) -> list[ModelTable]:

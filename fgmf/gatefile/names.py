@@ -78,6 +78,8 @@ def model_problems(
         return
     known = [name for name in names if name is not None]
     for entry in located:
+        if entry.gate.stands_alone:
+            continue
         chosen = entry.gate.model
         missing = chosen is None and len(names) > 1
         if missing or (chosen is not None and chosen not in known):
@@ -86,6 +88,19 @@ def model_problems(
             expected = allowed if known else "no `model`: the only [model] has no name"
             place = f"gate[{entry.index}].model"
             yield place, Problem(location=place, expected=expected, got=shown)
+
+
+def standalone_problems(located: Sequence[LocatedGate]) -> Iterator[tuple[str, Problem]]:
+    """Find gates that name a model and are about none.
+
+    Yields:
+        The place of the gate, and the problem.
+    """
+    for entry in located:
+        if entry.gate.stands_alone and entry.gate.model is not None:
+            expected = "no `model`: a gate of this kind is about none"
+            place = f"gate[{entry.index}].model"
+            yield place, Problem(location=place, expected=expected, got=repr(entry.gate.model))
 
 
 def surrogate_problems(

@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING
 from fgmf.gates.attack_selftest import AttackSelftestGate
 from fgmf.gates.corruption import CorruptionGate
 from fgmf.gates.gradient_masking import GradientMaskingGate
+from fgmf.gates.mask_log import MaskLogGate
 from fgmf.gates.robustness import AttackSpecification, RobustnessGate
-from fgmf.gates.specification import Gate, GateSpecification, Progress, RunContext
+from fgmf.gates.specification import (
+    Gate,
+    GateSpecification,
+    Progress,
+    RunContext,
+    StandaloneGate,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,9 +33,11 @@ __all__ = [
     "Gate",
     "GateSpecification",
     "GradientMaskingGate",
+    "MaskLogGate",
     "Progress",
     "RobustnessGate",
     "RunContext",
+    "StandaloneGate",
     "gate_kinds",
 ]
 
@@ -36,6 +45,7 @@ _OWN_KINDS: dict[str, type[GateSpecification]] = {
     "attack-selftest": AttackSelftestGate,
     "corruption": CorruptionGate,
     "gradient-masking": GradientMaskingGate,
+    "mask-log": MaskLogGate,
     "robustness": RobustnessGate,
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -79,6 +79,10 @@ class GateSpecification(BaseModel):
     """Fields that every gate kind has. Concrete kinds add `kind`, thresholds and `check`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    stands_alone: ClassVar[bool] = False
+    """Kinds that are about no model and no data: `check` takes the context and nothing else, and a
+    gate file that has only such gates needs neither."""
 
     name: GateName = ""
     """Name of the gate, unique in a run; empty takes the kind."""
@@ -149,3 +153,21 @@ class Gate(Protocol):
     ) -> Verdict:
         """Measure and judge."""
         ...
+
+
+class StandaloneGate(Protocol):
+    """A gate kind that is about no model and no data; its class says `stands_alone = True`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the gate, unique in a run; empty takes the kind."""
+        ...
+
+    def check(self, *, context: RunContext = ...) -> Verdict:
+        """Measure and judge."""
+        ...
+
+
+def stands_alone(gate: object) -> bool:
+    """Say whether a gate is about no model and no data."""
+    return getattr(gate, "stands_alone", False) is True

@@ -1,8 +1,8 @@
 """What a log says about itself at some size, and what someone outside knows about it.
 
 Heads and checkpoints inside the directory are claims: each must agree with the records, and none
-proves anything, because whoever rewrites the records can rewrite them too. A head from outside does:
-its digest is that of one text only, which names the size and the root of every stream.
+proves anything, because whoever rewrites the records can rewrite them too. A head from outside
+does: its digest is that of one text only, which names the size and the root of every stream.
 """
 
 from __future__ import annotations

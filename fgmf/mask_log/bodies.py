@@ -23,6 +23,10 @@ def _is_text(value: object) -> bool:
     return type(value) is str
 
 
+def _is_flag(value: object) -> bool:
+    return type(value) is bool
+
+
 def _is_hash(value: object) -> bool:
     return type(value) is str and _HEX.fullmatch(value) is not None
 
@@ -69,14 +73,17 @@ _CHECKS: Final[Mapping[str, Mapping[str, Callable[[object], bool]]]] = {
         "layout": is_count,
         "pack": _is_span,
         "pass": is_count,
+        "purpose": _is_text,
         "root": _is_hash,
         "skipped": _is_counts,
         "step": is_count,
+        "training": _is_flag,
         "weights": _is_hash_or_none,
     },
+    "skipped": {"skipped": _is_counts},
     "weights": {
         "digest": _is_hash,
-        "model": _is_hash_or_none,
+        "layer": _is_text,
         "pack": _is_span,
         "step": is_count,
         "tensors": _is_list,

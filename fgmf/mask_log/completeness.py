@@ -6,8 +6,9 @@
     skipped   only for reasons that the manifest states
     lost      nothing
 
-Memory grows with what the manifest names and with gaps, never with the log. Only the first pass of
-a step counts: a step whose model runs again (an attack) is logged again, not more complete.
+Memory grows with what the manifest names and with gaps, never with the log. Only the first
+forward pass of a step counts: a step whose model runs again (an attack) is logged again, not more
+complete.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
-from fgmf.errors import BrokenRecord
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from fgmf.mask_log.manifest import Expectation
     from fgmf.mask_log.rows import Layout
 
+FORWARD: Final = "forward"
+"""Purpose of a pass that a step or a request is about."""
 _SHOWN: Final = 5
 
 
@@ -102,11 +103,10 @@ class StreamTally:
             attempt: How often the stream was taken up again before.
         """
         self.erased += sum(row is None for row in rows)
-        for reason in body["skipped"].keys() - self._skips:
-            self._complain(f"passes were left out for {reason!r:.60}, which the manifest names not")
+        self.take_skipped(body["skipped"])
         if self._weights and body["weights"] not in self._weights:
             self._complain("masks were made by weights that the manifest does not allow")
-        if body["pass"]:
+        if body["pass"] or body["purpose"] != FORWARD:
             return
         if not self._steps.setdefault(attempt, Intervals()).add(body["step"]):
             self._complain(f"step {body['step']} was logged twice in one attempt")
@@ -115,6 +115,11 @@ class StreamTally:
             for row in rows:
                 if row is not None:
                     self._count(layout.decode_id(row))
+
+    def take_skipped(self, skipped: Mapping[str, int]) -> None:
+        """Take passes that were left out, by their reasons."""
+        for reason in skipped.keys() - self._skips:
+            self._complain(f"passes were left out for {reason!r:.60}, which the manifest names not")
 
     def missing(self) -> Iterator[str]:
         """Say what is missing, in lines that stand alone."""
@@ -176,14 +181,3 @@ def _missing_steps(gaps: Sequence[tuple[int, int]], expected: int) -> Iterator[s
     shown = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in gaps[:_SHOWN]]
     more = ", ..." if len(gaps) > _SHOWN else ""
     yield f"{total} of {expected} steps are missing: {', '.join(shown)}{more}"
-
-
-def decoded_ids(layout: Layout, rows: Sequence[bytes | None]) -> list[int | str | None]:
-    """Return the ids of some rows; None for those that were erased.
-
-    Raises:
-        BrokenRecord: An id is no text.
-    """
-    if any(row is not None and len(row) != layout.row_bytes for row in rows):
-        raise BrokenRecord("a row has another length than its layout says")
-    return [None if row is None else layout.decode_id(row) for row in rows]

@@ -21,7 +21,7 @@ from fgmf.mask_log.rows import Layout
 from fgmf.mask_log.tree import Frontier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fgmf.mask_log.records import Record
 
@@ -75,6 +75,23 @@ class StreamFollower:
     layouts: dict[int, Layout] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
     fresh_segment: bool = False
+    _takes: dict[str, Callable[[Mapping[str, Any]], None]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Prepare what kinds of records are taken by."""
+        self._takes = {
+            "batch": self._batch,
+            "begin": self._begin,
+            "checkpoint": self._checkpoint,
+            "end": self._end,
+            "layout": self._layout,
+            "lost": self._lost,
+            "repair": self._repair,
+            "resume": self._resume,
+            "segment": self._segment,
+            "skipped": self._skipped,
+            "weights": self._weights,
+        }
 
     def take(self, record: Record) -> None:
         """Take the next record.
@@ -88,9 +105,9 @@ class StreamFollower:
             raise BrokenRecord("it does not follow on the record before it")
         check_body(record.kind, record.body)
         self._check_order(record)
-        special = _TAKES.get(record.kind)
+        special = self._takes.get(record.kind)
         if special is not None:
-            special(self, record.body)
+            special(record.body)
         self.tree.append(record.leaf)
         self.seq, self.prev, self.at = record.seq + 1, record.leaf, max(record.at, self.at)
 
@@ -143,6 +160,9 @@ class StreamFollower:
         self.pack = end
         self.counts.batches += 1
         self.counts.samples += body["count"]
+        self._skipped(body)
+
+    def _skipped(self, body: Mapping[str, Any]) -> None:
         self.counts.skipped += sum(body["skipped"].values())
 
     def _weights(self, body: Mapping[str, Any]) -> None:
@@ -181,17 +201,3 @@ class StreamFollower:
     def _check_tree(self, size: int, root: str) -> None:
         if size != self.seq or root != self.tree.root().hex():
             raise BrokenRecord("its size or root is not that of the records before it")
-
-
-_TAKES: dict[str, Any] = {
-    "begin": StreamFollower._begin,
-    "resume": StreamFollower._resume,
-    "layout": StreamFollower._layout,
-    "batch": StreamFollower._batch,
-    "weights": StreamFollower._weights,
-    "lost": StreamFollower._lost,
-    "checkpoint": StreamFollower._checkpoint,
-    "segment": StreamFollower._segment,
-    "repair": StreamFollower._repair,
-    "end": StreamFollower._end,
-}

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +18,8 @@ from fgmf.errors import BrokenRecord, InvalidInput
 from fgmf.mask_log.places import ERASURES, FORMAT, LogDirectory, checked_stream_name, read_inside
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fgmf.types import Json
 
 LONGEST_MANIFEST: Final = 64 * 2**20
@@ -88,7 +89,9 @@ class Expectation:
         Raises:
             InvalidInput: A member is unknown or not what it should be.
         """
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in document.items()
+        }
         try:
             return cls(**values)
         except TypeError as error:

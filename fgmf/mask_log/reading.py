@@ -1,7 +1,7 @@
 """Read a stream line by line, in flat memory, with the place of each record.
 
-A last line without its newline is a torn tail: what a writer that was killed, or a full disk, leaves
-behind. It is told apart from everything else, and never read as a record.
+A last line without its newline is a torn tail: what a writer that was killed, or a full disk,
+leaves behind. It is told apart from everything else, and never read as a record.
 """
 
 from __future__ import annotations

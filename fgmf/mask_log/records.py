@@ -12,6 +12,7 @@ whoever can write the file can write a digest.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,7 +141,8 @@ def encode_canonical(document: dict[str, Json]) -> bytes:
 def _is_plain(value: Json) -> bool:
     kind = type(value)
     if kind is dict:
-        return all(k.isascii() and _is_plain(v) for k, v in value.items())  # type: ignore[union-attr]
+        items = value.items()  # type: ignore[union-attr]
+        return all(type(k) is str and k.isascii() and _is_plain(v) for k, v in items)
     if kind is list:
         return all(map(_is_plain, value))  # type: ignore[arg-type]
     if kind is int:
@@ -151,13 +153,18 @@ def _is_plain(value: Json) -> bool:
 def _parse(core: bytes) -> Any:  # noqa: ANN401 - unchecked input
     """Parse, and hold the bytes against the canonical form of what they say."""
     text = core.decode("utf-8")
-    document = json.loads(text)
-    try:
-        if encode_canonical(document) == core:
-            return document
-    except (InvalidInput, AttributeError, TypeError):
-        pass
+    for parse_int in (None, _number):
+        document = json.loads(text, parse_int=parse_int)
+        with suppress(InvalidInput):
+            if type(document) is dict and encode_canonical(document) == core:
+                return document
     raise BrokenRecord("expected canonical JSON (RFC 8785)")
+
+
+def _number(digits: str) -> int | float:
+    """RFC 8785 writes large floats in digits only."""
+    value = int(digits)
+    return value if abs(value) < 2**53 else float(value)
 
 
 def _is_count(value: object) -> bool:

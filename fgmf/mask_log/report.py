@@ -12,7 +12,7 @@ Outcomes, the worst first:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
@@ -115,7 +115,7 @@ class LogReport:
 
     Attributes:
         run: Name of the run; empty where the manifest cannot be read.
-        head: What the log is now; None where no head can be made of it.
+        head: What the log is now; None where it is tampered with.
         streams: By name.
         troubles: Everything that is wrong, the worst first.
         anchor: What from outside the log stands behind it.
@@ -134,7 +134,6 @@ class LogReport:
     sampled: bool = False
     open_ended: tuple[str, ...] = ()
     signer: str = ""
-    extra: dict[str, Json] = field(default_factory=dict)
 
     @property
     def outcome(self) -> LogOutcome:

@@ -35,13 +35,7 @@ def follow_to_the_end(
         run=manifest.run, stream=stream, manifest=manifest.digest, every=manifest.every
     )
     try:
-        for expected, segment in enumerate(directory.segments(stream)):
-            if segment != expected:
-                raise BrokenRecord(f"stream {stream}: expected segment {expected}, got {segment}")
-            if segment:
-                state.open_segment()
-            for record, _ in read_segment(directory, stream, segment):
-                state.take(record)
+        _follow(directory, state)
     except TornTail as torn:
         raise BrokenRecord(_repair_first(stream, directory, str(torn))) from None
     except (MisplacedRecord, BrokenRecord) as broken:
@@ -54,6 +48,16 @@ def follow_to_the_end(
         reason = f"its pack has {size} bytes, and records account for {state.pack}"
         raise BrokenRecord(_repair_first(stream, directory, reason))
     return state if state.seq else None
+
+
+def _follow(directory: LogDirectory, state: StreamFollower) -> None:
+    for expected, segment in enumerate(directory.segments(state.stream)):
+        if segment != expected:
+            raise BrokenRecord(f"expected segment {expected}, got {segment}")
+        if segment:
+            state.open_segment()
+        for record, _ in read_segment(directory, state.stream, segment):
+            state.take(record)
 
 
 def _repair_first(stream: str, directory: LogDirectory, reason: str) -> str:

@@ -203,6 +203,8 @@ class StreamVerifier:
             self.tally.take(body, layout, rows, attempt)
             if self.task.observers:
                 self._show(record, layout, rows, checker.pack)
+        elif record.kind == "skipped":
+            self.tally.take_skipped(record.body["skipped"])
         elif record.kind == "weights":
             checker.check_tensors(record.body)
             for observer in self.task.observers:
@@ -240,7 +242,7 @@ class StreamVerifier:
         return False
 
     def _is_cut_off(self, place: Place) -> bool:
-        """Say whether bytes at the end can be the beginning of a record, or zeros of a power cut."""
+        """Say whether bytes at the end can be the beginning of a record, or zeros."""
         tail = self.directory.read_tail(self.name, place.segment, place.offset)
         return _BEGINNING.startswith(tail[: len(_BEGINNING)]) or not tail.strip(b"\x00")
 

@@ -8,8 +8,8 @@
         what is there of what must be there      `completeness`
     the head given from outside                  `anchoring`
 
-One pass, in memory that does not grow with the log. The first thing that is wrong with a stream ends
-its reading: what comes after a broken link cannot be trusted either.
+One pass, in memory that does not grow with the log. The first thing that is wrong with a stream
+ends its reading: what comes after a broken link cannot be trusted either.
 """
 
 from __future__ import annotations
@@ -112,13 +112,14 @@ class _Verification:
         )
         self.troubles += self.anchoring.settle(head, claims)
         self.troubles.sort(key=lambda trouble: _WORST_FIRST[trouble.kind])
+        broken = any(trouble.kind == "tampered" for trouble in self.troubles)
         return LogReport(
             run=self.manifest.run,
-            head=head,
+            head=None if broken else head,
             streams=tuple(stream.report for stream in begun),
             troubles=tuple(self.troubles),
-            anchor=self.anchoring.anchor,
-            anchored_records=self.anchoring.records,
+            anchor="none" if broken else self.anchoring.anchor,
+            anchored_records=0 if broken else self.anchoring.records,
             signer=self.anchoring.signer,
             sampled=self.manifest.every > 1,
             open_ended=self._open_ended(present),

@@ -2,8 +2,8 @@
 
     digest = SHA-256 over the tensors, sorted by name: name, zero byte, form, values
 
-A batch names the digest of the weights that made its masks; the tensors themselves stand in a record
-of kind ``weights`` as often as the caller asks, for masks to be made again.
+A batch names the digest of the weights that made its masks; the tensors themselves stand in a
+record of kind ``weights`` as often as the caller asks, for masks to be made again.
 """
 
 from __future__ import annotations

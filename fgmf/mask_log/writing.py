@@ -23,8 +23,9 @@ from fgmf.errors import InvalidInput, MaskLogUnwritable
 from fgmf.mask_log.appending import AppendedFile, BackgroundSync, sync_directory
 from fgmf.mask_log.following import StreamFollower
 from fgmf.mask_log.heads import StreamHead, checkpoint_text
+from fgmf.mask_log.opening import code_version, locked, unwritable
 from fgmf.mask_log.packs import Packer
-from fgmf.mask_log.places import FORMAT, LOCK
+from fgmf.mask_log.places import FORMAT
 from fgmf.mask_log.records import Record, encode_canonical, encode_record
 from fgmf.mask_log.resuming import follow_to_the_end
 from fgmf.mask_log.settings import Losses, WriterSettings
@@ -32,8 +33,6 @@ from fgmf.mask_log.settings import Losses, WriterSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-
-    from filelock import BaseFileLock
 
     from fgmf.mask_log.manifest import Manifest
     from fgmf.mask_log.packs import SampleBatch
@@ -76,7 +75,7 @@ class StreamWriter:
         self._closed = False
         try:
             directory.stream(stream).mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(directory, stream)
+            self._lock = locked(directory, stream)
             try:
                 self._open(resume=resume)
             except BaseException:
@@ -145,8 +144,11 @@ class StreamWriter:
         Raises:
             MaskLogUnwritable: It could not be written.
         """
-        with self._guarded(), self._translated():
-            self._checkpoint()
+        with self._guarded():
+            try:
+                self._checkpoint()
+            except OSError as error:
+                raise unwritable(error, self.directory) from error
 
     def head(self) -> StreamHead:
         """Return how far the stream is."""
@@ -206,7 +208,7 @@ class StreamWriter:
             if begun is None:
                 self._append("begin", self._begin_body())
             else:
-                self._append("resume", {"attempt": begun.attempt + 1, "code": _code()})
+                self._append("resume", {"attempt": begun.attempt + 1, "code": code_version()})
             sync_directory(self.directory.stream(self.stream))
         except BaseException:
             self._close_files()
@@ -221,8 +223,8 @@ class StreamWriter:
             self._records.close()
             raise
         self._forget_segment()
-        known = self._state.layouts.items()
-        self._numbers = {encode_canonical(layout.as_document()): n for n, layout in known}
+        for number, layout in self._state.layouts.items():
+            self._numbers[encode_canonical(layout.as_document())] = number
 
     def _forget_segment(self) -> None:
         """Forget what only one segment knows: its arrays and its layouts."""
@@ -233,7 +235,7 @@ class StreamWriter:
     def _begin_body(self) -> dict[str, Json]:
         return {
             "attempt": 0,
-            "code": _code(),
+            "code": code_version(),
             "every": self.manifest.every,
             "format": FORMAT,
             "manifest": self.manifest.digest,
@@ -399,38 +401,3 @@ class StreamWriter:
             if self._closed:
                 raise MaskLogUnwritable("expected an open mask log, got a closed one")
             yield
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise unwritable(error, self.directory) from error
-
-
-def unwritable(error: OSError, directory: LogDirectory) -> MaskLogUnwritable:
-    """Return what a caller is told where the disk refused."""
-    why = error.strerror or type(error).__name__
-    message = f"expected to write the mask log at {directory.path}, got: {why}"
-    return MaskLogUnwritable(f"{message}; make room or choose another directory")
-
-
-def _locked(directory: LogDirectory, stream: str) -> BaseFileLock:
-    from filelock import FileLock, Timeout
-
-    path = directory.stream(stream) / LOCK
-    if path.is_symlink():
-        raise InvalidInput(f"expected a lock at {path}, got a link; remove it")
-    lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        message = f"expected a stream that nobody writes, got {stream!r}, which is being written"
-        raise InvalidInput(f"{message}; give every process a stream of its own") from None
-    return lock
-
-
-def _code() -> str:
-    from fgmf import __version__
-
-    return f"fgmf {__version__}"

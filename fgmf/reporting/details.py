@@ -15,6 +15,7 @@ from fgmf.reporting.evidence import (
 )
 from fgmf.reporting.headline import decisive_condition, describe_condition
 from fgmf.reporting.masking import render_masking
+from fgmf.reporting.mask_logs import render_mask_log
 from fgmf.reporting.replays import describe_replay
 from fgmf.reporting.text import (
     first_line,
@@ -59,6 +60,7 @@ def render_details(verdict: Verdict) -> str:
         _attacks(verdict),
         render_corruptions(verdict),
         render_masking(verdict),
+        render_mask_log(verdict),
         _classes(verdict),
         _findings(verdict),
         _images(verdict),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fgmf.reporting.evidence import text_of
 from fgmf.reporting.headline import render_headline
 from fgmf.reporting.text import printable
 
@@ -39,6 +40,7 @@ def junit_properties(verdict: Verdict) -> list[tuple[str, str]]:
         "seconds": round(verdict.cost.seconds, 3),
         "findings": ",".join(finding.name for finding in verdict.findings) or None,
         "artifacts": ",".join(verdict.artifacts) or None,
+        "head": text_of(verdict.evidence, "head") or None,
         "reproduce": verdict.reproduce or None,
     }
     return [

@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fgmf.errors import FgmfError, InvalidInput
+from fgmf.gates.specification import stands_alone
 from fgmf.preflight.policy import forbidding
 from fgmf.reporting import report_document
 from fgmf.verdict import Cost, Outcome, Verdict
@@ -18,7 +19,7 @@ from fgmf.verdict import Cost, Outcome, Verdict
 if TYPE_CHECKING:
     from fgmf.classifier import Classifier
     from fgmf.datasets import Samples
-    from fgmf.gates.specification import Gate, RunContext
+    from fgmf.gates.specification import Gate, RunContext, StandaloneGate
 
 _OWN_FRAMES = str(Path(__file__).parent)
 Load = Callable[[], "tuple[Classifier, Samples]"]
@@ -29,7 +30,8 @@ def run_gate(gate: Gate, load: Load, context: RunContext) -> Verdict:
 
     Args:
         gate: Any gate.
-        load: Returns the classifier and the samples; may raise.
+        load: Returns the classifier and the samples; may raise. Not called for a gate that stands
+            alone.
         context: Facts about the run.
 
     Returns:
@@ -38,9 +40,7 @@ def run_gate(gate: Gate, load: Load, context: RunContext) -> Verdict:
     """
     started = time.monotonic()
     try:
-        classifier, samples = load()
-        verdict = gate.check(classifier, samples.images, samples.labels, context=context)
-        return _accepted(gate, verdict)
+        return _accepted(gate, _checked(gate, load, context))
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - SystemExit and pytest.skip are no verdicts
@@ -51,6 +51,13 @@ def run_gate(gate: Gate, load: Load, context: RunContext) -> Verdict:
             cost=Cost(seconds=time.monotonic() - started),
             reproduce=context.reproduce,
         )
+
+
+def _checked(gate: Gate, load: Load, context: RunContext) -> object:
+    if stands_alone(gate):
+        return cast("StandaloneGate", gate).check(context=context)
+    classifier, samples = load()
+    return gate.check(classifier, samples.images, samples.labels, context=context)
 
 
 def error_verdict(

@@ -139,6 +139,7 @@ class GateRun:
 
         Raises:
             FactoryFailed: They cannot be loaded.
+            InvalidInput: The gate file names none.
         """
         if self._samples is None:
             self._samples = _kept(self._load_samples)
@@ -188,6 +189,8 @@ class GateRun:
         from fgmf.datasets import collect_samples
 
         entry = self.gate_file.data
+        if entry is None:
+            raise InvalidInput(f"expected a table [data] in {self.gate_file.path}, got nothing")
         with importing_from(self.gate_file.path.parent):
             source = f"data factory {entry.factory!r}" if entry.factory else f"data {entry.path}"
             data: object = entry.path

@@ -1,0 +1,68 @@
+"""The commands `fgmf log …` and their options; what they do lives in `mask_logs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer  # noqa: TID253 - only the console script imports this module
+
+from fgmf.cli.exits import exits
+
+log_application = typer.Typer(
+    name="log",
+    no_args_is_help=True,
+    add_completion=False,
+    help="Mask logs: verify an audit trail of saliency masks, and look at it.",
+)
+
+LogArgument = Annotated[Path, typer.Argument(metavar="LOG", help="Directory of the mask log.")]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HEAD",
+        help="Head that was kept outside the log: sha256:..., or a file with its text.",
+    ),
+]
+
+
+@log_application.command()
+def verify(
+    log: LogArgument,
+    *,
+    against: AgainstOption = None,
+    unanchored: Annotated[
+        bool, typer.Option("--unanchored", help="Pass without anything from outside the log.")
+    ] = False,
+    integrity: Annotated[
+        bool, typer.Option("--integrity", help="Don't ask whether everything is there.")
+    ] = False,
+    max_erased: Annotated[
+        int, typer.Option(min=0, help="Most samples that may have been erased.")
+    ] = 0,
+    max_age_hours: Annotated[
+        float | None, typer.Option(help="Most hours since the last record.")
+    ] = None,
+) -> None:
+    """Say whether a log is what it was, and whether everything is there."""
+    with exits():
+        from fgmf.cli.mask_logs import VerifyRequest, run_verify
+
+        request = VerifyRequest(
+            log=log,
+            against=against,
+            unanchored=unanchored,
+            integrity=integrity,
+            max_erased=max_erased,
+            max_age_hours=max_age_hours,
+        )
+        raise typer.Exit(run_verify(request))
+
+
+@log_application.command()
+def head(log: LogArgument) -> None:
+    """Print the head of a log, to be kept elsewhere: its text, and its digest in the last line."""
+    with exits():
+        from fgmf.cli.mask_logs import run_head
+
+        raise typer.Exit(run_head(log))

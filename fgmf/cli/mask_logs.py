@@ -1,0 +1,75 @@
+"""`fgmf log …`: verify a mask log, and print its head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fgmf.cli.checking import show_verdict
+from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say
+from fgmf.cli.progress import ProgressLine
+from fgmf.errors import InvalidGateFile, MaskLogUnreadable
+from fgmf.gates.mask_log import MaskLogGate
+from fgmf.gates.specification import RunContext
+from fgmf.reporting import render_details
+from fgmf.verdict import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyRequest:
+    """The command line of `fgmf log verify`."""
+
+    log: Path
+    against: str | None = None
+    unanchored: bool = False
+    integrity: bool = False
+    max_erased: int = 0
+    max_age_hours: float | None = None
+
+
+def run_verify(request: VerifyRequest) -> ExitCode:
+    """Verify a log and say what came out: the same as a gate of kind `mask-log`.
+
+    Raises:
+        WrongUse: An option is not what it should be.
+    """
+    try:
+        gate = MaskLogGate(
+            name="log",
+            path=str(request.log.absolute()),
+            head=request.against,
+            unanchored=request.unanchored,
+            complete=not request.integrity,
+            max_erased=request.max_erased,
+            max_age_hours=request.max_age_hours,
+        )
+    except InvalidGateFile as error:
+        raise WrongUse("; ".join(map(str, error.problems))) from None
+    progress = ProgressLine()
+    with progress.shown("log"):
+        context = RunContext(on_progress=progress.update, directory=Path.cwd())
+        verdict = gate.check(context=context)
+    show_verdict(verdict)
+    if verdict.outcome is Outcome.PASS:
+        for line in render_details(verdict).splitlines():
+            say(f"    {line}")
+    return exit_code_of([verdict])
+
+
+def run_head(log: Path) -> ExitCode:
+    """Print the head over the latest checkpoints of a log.
+
+    Raises:
+        MaskLogUnreadable: There is no log, or it has no checkpoint.
+    """
+    from fgmf.mask_log.keeping import current_head
+    from fgmf.mask_log.manifest import read_manifest
+    from fgmf.mask_log.places import open_log
+
+    directory = open_log(log)
+    head = current_head(directory, read_manifest(directory))
+    if not head.streams:
+        raise MaskLogUnreadable(f"expected a checkpoint in {log}, got none")
+    say(head.text().rstrip())
+    say(head.digest)
+    return ExitCode.PASSED

@@ -1,0 +1,72 @@
+"""Gate kind `mask-log`: an audit trail of saliency masks is intact, complete and anchored.
+
+In short::
+
+    report  = verify the log at `path`, held against `head` from outside it
+    FAIL          something is tampered with, or records are missing
+    INCONCLUSIVE  a torn tail after a crash; sampled; nothing fixes what complete would be;
+                  nothing from outside stands behind it, or behind its last records
+    PASS          everything there, as it was when the head was taken
+
+About no model and no data: a gate file may hold nothing but such gates, and no torch is imported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from fgmf.gates.specification import GateSpecification, RunContext
+
+if TYPE_CHECKING:
+    from fgmf.verdict import Verdict
+
+
+class MaskLogGate(GateSpecification):
+    """The mask log at a path is what it was, and holds everything that its manifest asks for.
+
+    ``MaskLogGate(path="runs/7/mask-log", head="sha256:…").check()`` returns a
+    :class:`~fgmf.verdict.Verdict`.
+    """
+
+    stands_alone: ClassVar[bool] = True
+
+    kind: Literal["mask-log"] = "mask-log"
+    path: Annotated[str, Field(min_length=1)]
+    """Directory of the log, relative to the gate file."""
+    head: Annotated[str, Field(min_length=1)] | None = None
+    """Head of the log, kept outside of it: ``sha256:…``, or the path of a file with its text."""
+    unanchored: bool = False
+    """Whether a log that nothing from outside stands behind may pass, visibly."""
+    complete: bool = True
+    """Whether everything that the manifest asks for must be there; `false` asks for integrity."""
+    max_erased: Annotated[int, Field(ge=0)] = 0
+    """Most samples that may have been erased, with their tombstones."""
+    max_age_hours: Annotated[float, Field(gt=0)] | None = None
+    """Most hours since the last record."""
+
+    @field_validator("head")
+    @classmethod
+    def _digest(cls, value: str | None) -> str | None:
+        """A digest that was cut off while it was copied is no path."""
+        from fgmf.mask_log.heads import is_head_digest
+
+        if value is not None and value.startswith("sha256:") and not is_head_digest(value):
+            raise ValueError("sha256: and 64 hexadecimal digits, or the path of a head's text")
+        return value
+
+    def check(self, *, context: RunContext | None = None) -> Verdict:
+        """Verify the log and judge it.
+
+        Args:
+            context: Directory that paths are relative to, progress.
+
+        Returns:
+            A verdict; ERROR where there is no log, or where it cannot be read.
+
+        Cost: reads every byte of the log once, in flat memory.
+        """
+        from fgmf.gates.mask_log_check import check_mask_log
+
+        return check_mask_log(self, context or RunContext())

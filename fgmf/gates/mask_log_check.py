@@ -1,0 +1,178 @@
+"""Carrying out a mask-log gate: verify, judge, say. No torch here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from fgmf.errors import FgmfError, InvalidInput
+from fgmf.gates.specification import Progress
+from fgmf.mask_log import LogOutcome, LogReport, VerifySettings, verify_log
+from fgmf.mask_log.heads import LONGEST_TEXT, is_head_digest
+from fgmf.verdict import Cost, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fgmf.gates.mask_log import MaskLogGate
+    from fgmf.gates.specification import RunContext
+    from fgmf.types import Json
+
+_SHOWN_TROUBLES: Final = 20
+_HOUR: Final = 3_600_000
+_CLOCKS_DIFFER: Final = 300_000
+"""Milliseconds that a record may be ahead of our clock."""
+
+
+def check_mask_log(gate: MaskLogGate, context: RunContext) -> Verdict:
+    """Carry out a mask-log gate; see :meth:`fgmf.gates.MaskLogGate.check`."""
+    started = time.perf_counter()
+    verdict = Verdict(
+        gate=gate.name or gate.kind,
+        kind=gate.kind,
+        outcome=Outcome.ERROR,
+        reason="",
+        reproduce=context.reproduce,
+    )
+    try:
+        report = _verified(gate, context, verdict.gate)
+        outcome, reason = judge_report(gate, report, now=time.time_ns() // 1_000_000)
+        verdict = replace(
+            verdict, outcome=outcome, reason=reason, evidence=evidence_of(gate, report)
+        )
+    except (FgmfError, OSError) as error:
+        verdict = replace(verdict, reason=str(error))
+    accepted = gate.inconclusive == "pass" and verdict.outcome is Outcome.INCONCLUSIVE
+    cost = Cost(seconds=time.perf_counter() - started)
+    return replace(verdict, cost=cost, accepted=accepted)
+
+
+def judge_report(gate: MaskLogGate, report: LogReport, *, now: int) -> tuple[Outcome, str]:
+    """Judge what a look at a log found.
+
+    Args:
+        gate: What is asked for.
+        report: What was found.
+        now: Milliseconds since 1970 (UTC).
+
+    Returns:
+        The outcome, and its reason in one line that stands alone.
+    """
+    failure = _failure(gate, report, now)
+    if failure is not None:
+        return Outcome.FAIL, failure
+    open_question = _open_question(gate, report)
+    if open_question is not None:
+        return Outcome.INCONCLUSIVE, open_question
+    return Outcome.PASS, _good_end(gate, report)
+
+
+def evidence_of(gate: MaskLogGate, report: LogReport) -> dict[str, Json]:
+    """Return what a verdict says about a log, beside its outcome."""
+    head = report.head
+    shown = report.troubles[:_SHOWN_TROUBLES]
+    return {
+        "log": gate.path,
+        "run": report.run,
+        "log_outcome": str(report.outcome),
+        "head": None if head is None else head.digest,
+        "anchor": report.anchor,
+        "anchored_records": report.anchored_records,
+        "records": report.records,
+        "samples": report.samples,
+        "erased": report.erased,
+        "streams": [stream.as_document() for stream in report.streams],
+        "trouble_count": len(report.troubles),
+        "troubles": [trouble.as_document() for trouble in shown],
+        "trouble_lines": [str(trouble) for trouble in shown],
+    }
+
+
+def _verified(gate: MaskLogGate, context: RunContext, name: str) -> LogReport:
+    path = context.directory / gate.path
+
+    def report(done: int, total: int) -> None:
+        if context.on_progress is not None:
+            progress = Progress(gate=name, stage="reading the log", done=done, total=total)
+            context.on_progress(progress)
+
+    head = None if gate.head is None else _outside_head(gate.head, context.directory, path)
+    return verify_log(path, VerifySettings(head=head, on_progress=report))
+
+
+def _outside_head(text: str, directory: Path, log: Path) -> str:
+    """Return the head that a gate names: its digest, or what a file outside the log says."""
+    if is_head_digest(text):
+        return text
+    path = directory / text
+    if path.resolve().is_relative_to(log.resolve()):
+        message = "expected a head that is kept outside the log, got a file inside of it"
+        raise InvalidInput(f"{message} ({text}); whoever rewrites the log rewrites it too")
+    with path.open("rb") as stream:
+        contents = stream.read(LONGEST_TEXT + 1).decode(errors="replace")
+    return contents.strip() if is_head_digest(contents.strip()) else contents
+
+
+def _failure(gate: MaskLogGate, report: LogReport, now: int) -> str | None:
+    outcome = report.outcome
+    if outcome is LogOutcome.TAMPERED or (outcome is LogOutcome.INCOMPLETE and gate.complete):
+        return f"{outcome}: {_first_trouble(report)}"
+    if report.erased > gate.max_erased:
+        return f"{report.erased} samples were erased, and max_erased allows {gate.max_erased}"
+    if gate.max_age_hours is None:
+        return None
+    last = max((stream.last_at or 0 for stream in report.streams), default=0)
+    age = (now - last) / _HOUR
+    if last > now + _CLOCKS_DIFFER:
+        return f"the last record is dated {-age:.3g} hours in the future"
+    if age > gate.max_age_hours:
+        return f"the last record is {age:.3g} hours old, {gate.max_age_hours:g} are allowed"
+    return None
+
+
+def _open_question(gate: MaskLogGate, report: LogReport) -> str | None:
+    if report.outcome is LogOutcome.TORN:
+        return f"torn: {_first_trouble(report)}; `fgmf log repair` cuts it off and says so"
+    if not report.records:
+        return "the log holds no record"
+    if gate.complete and report.outcome is LogOutcome.SAMPLED:
+        return "sampled: the manifest asks for a part of the passes, so the log is never complete"
+    if gate.complete and report.outcome is LogOutcome.INTACT:
+        names = ", ".join(report.open_ended) or "none"
+        return f"intact, and the manifest fixes nothing that {names} must hold, so never complete"
+    return None if gate.unanchored else _unanchored(report)
+
+
+def _unanchored(report: LogReport) -> str | None:
+    if report.anchor in {"head", "signature"}:
+        return None
+    if report.anchor == "none":
+        return (
+            f"{report.outcome}, and nothing from outside the log stands behind it: whoever can "
+            "write it could have rewritten all of it; give `head`"
+        )
+    return (
+        f"{report.outcome}, and the {report.anchor} covers {report.anchored_records} of "
+        f"{report.records} records; give the head of now"
+    )
+
+
+def _good_end(gate: MaskLogGate, report: LogReport) -> str:
+    counted = f"{report.records} records of {report.samples} samples"
+    end = str(report.outcome) if gate.complete else "intact"
+    parts = [f"{end}: {counted}"]
+    if report.outcome is not LogOutcome.COMPLETE and not gate.complete:
+        parts.append("completeness not asked for")
+    if report.erased:
+        parts.append(f"{report.erased} erased")
+    if report.anchor == "none":
+        parts.append("UNANCHORED")
+    else:
+        parts.append(f"{report.anchor} from outside agrees")
+    return ", ".join(parts)
+
+
+def _first_trouble(report: LogReport) -> str:
+    first, more = str(report.troubles[0]), len(report.troubles) - 1
+    return first + (f" (and {more} more)" if more else "")

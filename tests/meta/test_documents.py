@@ -97,7 +97,7 @@ def test_whole_gate_files_are_valid(path: Path, code: str, tmp_path: Path) -> No
     from fgmf.gatefile import load_gate_file
 
     (tmp_path / "fgmf.toml").write_text(code)
-    assert load_gate_file(tmp_path / "fgmf.toml", profile="default").models
+    assert load_gate_file(tmp_path / "fgmf.toml", profile="default").gates
 
 
 def _words(page: str) -> set[str]:

@@ -12,7 +12,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from fgmf.canonical import write_atomically
-from fgmf.errors import MaskLogUnwritable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,10 +93,12 @@ class BackgroundSync:
         """Ask for a checkpoint; one that still waits is replaced.
 
         Raises:
-            MaskLogUnwritable: An earlier one failed.
+            OSError: An earlier one failed.
         """
         with self._condition:
-            self._raise()
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
             self._request = (files, path, text)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True, name="mask-log")
@@ -108,12 +109,14 @@ class BackgroundSync:
         """Return when nothing is left to do.
 
         Raises:
-            MaskLogUnwritable: The disk refused.
+            OSError: The disk refused.
         """
         with self._condition:
             while self._request is not None or self._busy:
                 self._condition.wait()
-            self._raise()
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
 
     def stop(self) -> None:
         """Wait, and end the thread."""
@@ -138,12 +141,6 @@ class BackgroundSync:
             with self._condition:
                 self._busy, self._error = False, error or self._error
                 self._condition.notify_all()
-
-    def _raise(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            message = f"expected the mask log to reach the disk, got: {error.strerror}"
-            raise MaskLogUnwritable(message) from error
 
 
 def _carry_out(files: tuple[AppendedFile, ...], path: Path, text: str) -> OSError | None:

@@ -1,16 +1,60 @@
-"""Open a stream for writing, or say why not."""
+"""Open a stream for writing, or say why not; what its framing records say."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from fgmf.errors import InvalidInput, MaskLogUnwritable
-from fgmf.mask_log.places import LOCK
+from fgmf.mask_log.following import StreamFollower
+from fgmf.mask_log.places import FORMAT, LOCK
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+    from fgmf.mask_log.manifest import Manifest
     from fgmf.mask_log.places import LogDirectory
+    from fgmf.types import Json
+
+
+def new_state(manifest: Manifest, stream: str) -> StreamFollower:
+    """Return a stream without records."""
+    return StreamFollower(
+        run=manifest.run, stream=stream, manifest=manifest.digest, every=manifest.every
+    )
+
+
+def begin_body(manifest: Manifest, stream: str) -> dict[str, Json]:
+    """Return what the first record of a stream says."""
+    return {
+        "attempt": 0,
+        "code": code_version(),
+        "every": manifest.every,
+        "format": FORMAT,
+        "manifest": manifest.digest,
+        "run": manifest.run,
+        "stream": stream,
+    }
+
+
+def segment_body(state: StreamFollower) -> dict[str, Json]:
+    """Return what the first record of the next segment says."""
+    return {
+        "pack": state.pack,
+        "peaks": [peak.hex() for peak in state.tree.peaks],
+        "segment": state.segment + 1,
+        "size": state.seq,
+    }
+
+
+def end_body(state: StreamFollower, status: str) -> dict[str, Json]:
+    """Return what the end of a stream says."""
+    return {
+        **vars(state.counts),
+        "pack": state.pack,
+        "records": state.seq,
+        "root": state.tree.root().hex(),
+        "status": status,
+    }
 
 
 def unwritable(error: OSError, directory: LogDirectory) -> MaskLogUnwritable:

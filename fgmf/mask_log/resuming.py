@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fgmf.errors import BrokenRecord
-from fgmf.mask_log.following import StreamFollower
+from fgmf.mask_log.opening import new_state
 from fgmf.mask_log.reading import MisplacedRecord, TornTail, read_segment
 
 if TYPE_CHECKING:
+    from fgmf.mask_log.following import StreamFollower
     from fgmf.mask_log.manifest import Manifest
     from fgmf.mask_log.places import LogDirectory
 
@@ -31,9 +32,7 @@ def follow_to_the_end(
 
     Cost: reads all records, not their arrays.
     """
-    state = StreamFollower(
-        run=manifest.run, stream=stream, manifest=manifest.digest, every=manifest.every
-    )
+    state = new_state(manifest, stream)
     try:
         _follow(directory, state)
     except TornTail as torn:

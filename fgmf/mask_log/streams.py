@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fgmf.errors import BrokenRecord
 from fgmf.mask_log.batches import BatchChecker
 from fgmf.mask_log.completeness import StreamTally
-from fgmf.mask_log.following import StreamFollower
 from fgmf.mask_log.manifest import Expectation
+from fgmf.mask_log.opening import new_state
 from fgmf.mask_log.places import ERASURES
 from fgmf.mask_log.reading import MisplacedRecord, PackReader, Place, TornTail, read_segment
 from fgmf.mask_log.report import StreamReport, Trouble
@@ -89,9 +89,7 @@ class StreamVerifier:
         manifest, name = task.manifest, task.name
         self.task, self.name, self.directory = task, name, task.directory
         self.claimed = dict(task.claimed)
-        self.state = StreamFollower(
-            run=manifest.run, stream=name, manifest=manifest.digest, every=manifest.every
-        )
+        self.state = new_state(manifest, name)
         expected = manifest.streams.get(name)
         self.unexpected = bool(manifest.streams) and expected is None and name != ERASURES
         self.sampled = manifest.every > 1

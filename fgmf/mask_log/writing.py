@@ -21,11 +21,17 @@ from typing import TYPE_CHECKING
 
 from fgmf.errors import InvalidInput, MaskLogUnwritable
 from fgmf.mask_log.appending import AppendedFile, BackgroundSync, sync_directory
-from fgmf.mask_log.following import StreamFollower
 from fgmf.mask_log.heads import StreamHead, checkpoint_text
-from fgmf.mask_log.opening import code_version, locked, unwritable
+from fgmf.mask_log.opening import (
+    begin_body,
+    code_version,
+    end_body,
+    locked,
+    new_state,
+    segment_body,
+    unwritable,
+)
 from fgmf.mask_log.packs import Packer
-from fgmf.mask_log.places import FORMAT
 from fgmf.mask_log.records import Record, encode_canonical, encode_record
 from fgmf.mask_log.resuming import follow_to_the_end
 from fgmf.mask_log.settings import Losses, WriterSettings
@@ -195,23 +201,21 @@ class StreamWriter:
             message = f"expected a new stream, got {self.stream!r}, which is there"
             raise InvalidInput(f"{message}; choose another name, or say resume=True")
         begun = follow_to_the_end(self.directory, self.stream, self.manifest) if there else None
-        self._state = begun or StreamFollower(
-            run=self.manifest.run,
-            stream=self.stream,
-            manifest=self.manifest.digest,
-            every=self.manifest.every,
-        )
+        self._state = begun or new_state(self.manifest, self.stream)
         self._open_files()
         self._segment_began = self._last_checkpoint = time.monotonic()
         self._since_checkpoint = 0
         try:
             if begun is None:
-                self._append("begin", self._begin_body())
+                self._append("begin", begin_body(self.manifest, self.stream))
             else:
                 self._append("resume", {"attempt": begun.attempt + 1, "code": code_version()})
             sync_directory(self.directory.stream(self.stream))
         except BaseException:
             self._close_files()
+            if begun is None:
+                self._records.path.unlink(missing_ok=True)
+                self._pack.path.unlink(missing_ok=True)
             raise
 
     def _open_files(self) -> None:
@@ -231,17 +235,6 @@ class StreamWriter:
         self._packer.forget()
         self._numbers: dict[bytes, int] = {}
         self._last_layout: tuple[Layout | None, int] = (None, 0)
-
-    def _begin_body(self) -> dict[str, Json]:
-        return {
-            "attempt": 0,
-            "code": code_version(),
-            "every": self.manifest.every,
-            "format": FORMAT,
-            "manifest": self.manifest.digest,
-            "run": self.manifest.run,
-            "stream": self.stream,
-        }
 
     def _append(self, kind: str, body: dict[str, Json]) -> int:
         state = self._state
@@ -292,18 +285,22 @@ class StreamWriter:
                 self._record_losses()
                 self._rotate_if_due()
                 number = write()
-                self._after_record()
             except OSError as error:
                 self._undo()
-                reason = error.strerror or type(error).__name__
-                self.losses.count(samples, step, reason)
-                if self.settings.on_error == "continue":
-                    return None
-                raise unwritable(error, self.directory) from error
+                return self._lose(error, samples=samples, step=step)
             except BaseException:
                 self._undo()
                 raise
+            try:
+                self._after_record()
+            except OSError as error:  # the record is there, the checkpoint is not: later
+                self._lose(error, samples=0, step=None)
             return number
+
+    def _lose(self, error: OSError, *, samples: int, step: int | None) -> None:
+        self.losses.count(samples, step, error.strerror or type(error).__name__)
+        if self.settings.on_error == "raise":
+            raise unwritable(error, self.directory) from error
 
     def _record_losses(self) -> None:
         if self.losses.batches:
@@ -342,12 +339,7 @@ class StreamWriter:
     def _rotate(self) -> None:
         state = self._state
         self._sync.wait()
-        body: dict[str, Json] = {
-            "pack": state.pack,
-            "peaks": [peak.hex() for peak in state.tree.peaks],
-            "segment": state.segment + 1,
-            "size": state.seq,
-        }
+        body = segment_body(state)
         self._records.sync()
         self._pack.sync()
         records, pack = self._records, self._pack
@@ -368,16 +360,8 @@ class StreamWriter:
         sync_directory(self.directory.stream(self.stream))
 
     def _end(self, status: str) -> None:
-        state = self._state
         self._record_losses()
-        body: dict[str, Json] = {
-            **vars(state.counts),
-            "pack": state.pack,
-            "records": state.seq,
-            "root": state.tree.root().hex(),
-            "status": status,
-        }
-        self._append("end", body)
+        self._append("end", end_body(self._state, status))
         self._sync.ask((self._pack, self._records), *self._checkpoint_file())
         self._sync.wait()
 

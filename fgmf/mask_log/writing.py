@@ -181,11 +181,12 @@ class StreamWriter:
             if os.getpid() != self._process:
                 return self.head()
             try:
-                self._end(status)
+                try:
+                    self._end(status)
+                finally:
+                    self._release()
             except OSError as error:
                 raise unwritable(error, self.directory) from error
-            finally:
-                self._release()
             return self.head()
 
     def abandon(self) -> None:
@@ -287,7 +288,8 @@ class StreamWriter:
                 number = write()
             except OSError as error:
                 self._undo()
-                return self._lose(error, samples=samples, step=step)
+                self._lose(error, samples=samples, step=step)
+                return None
             except BaseException:
                 self._undo()
                 raise

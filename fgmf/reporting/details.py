@@ -14,8 +14,8 @@ from fgmf.reporting.evidence import (
     text_of,
 )
 from fgmf.reporting.headline import decisive_condition, describe_condition
-from fgmf.reporting.masking import render_masking
 from fgmf.reporting.mask_logs import render_mask_log
+from fgmf.reporting.masking import render_masking
 from fgmf.reporting.replays import describe_replay
 from fgmf.reporting.text import (
     first_line,

@@ -158,8 +158,8 @@ def test_all_problems_of_a_file_are_said_at_once(tmp_path: Path) -> None:
         "gate[0].bogus": None,
         "gate[0].profiles[0]": None,
         "gate[0].required": "true or false | 'yes'",
-        "gate[1].kind": "one of attack-selftest, corruption, mask-log, robustness | 'robustnes'",
-        "gate[2].kind": "one of attack-selftest, corruption, robustness | nothing",
+        "gate[1].kind": "one of attack-selftest, corruption, gradient-masking, mask-log, robustness | 'robustnes'",
+        "gate[2].kind": "one of attack-selftest, corruption, gradient-masking, mask-log, robustness | nothing",
         "gate[3].epsilon": "at least one value | an empty list",
     }
     assert set(listed) == set(expected)

@@ -57,11 +57,14 @@ def build_attack(
     offered = extension(plan.name)
     if not isinstance(offered, AttackExtension):
         raise InvalidInput(f"expected an installed attack {plan.name!r}, got {offered!r}")
+    from fgmf.attacks.foreign import ForeignAttack
+
     try:
-        return offered.build(plan, classifier, threat, seed=seed, deadline=deadline)
+        built = offered.build(plan, classifier, threat, seed=seed, deadline=deadline)
     except Exception as error:
         message = f"expected the package of {plan.name!r} to build its attack, got "
         raise AttackFailed(f"{message}{type(error).__name__}: {error}") from error
+    return ForeignAttack(built, title=plan.entry.title, threat=threat)
 
 
 def _from_outside(

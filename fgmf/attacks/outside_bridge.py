@@ -15,6 +15,7 @@ import torch
 
 from fgmf.attacks.interface import AttackBatch, AttackResult
 from fgmf.attacks.own_bridge import OwnAttack
+from fgmf.errors import ModelStateChanged
 
 if TYPE_CHECKING:
     from fgmf.attacks.plans import AttackPlan
@@ -44,6 +45,7 @@ class TransferAttack:
         deadline: float | None = None,
     ) -> None:
         self._surrogate, self._seed = surrogate, seed
+        self._name = plan.parameters["surrogate"]
         self._attack = OwnAttack(plan, surrogate, threat, seed=seed, deadline=deadline)
 
     def run(self, batch: AttackBatch, *, restart: int) -> AttackResult:
@@ -58,13 +60,17 @@ class TransferAttack:
 
         Raises:
             BudgetSpent: The deadline has passed before the first step.
+            ModelStateChanged: A pass changed the surrogate, which is put back.
 
         Cost: steps + 2 forward passes and steps backward passes of the surrogate per image.
         Randomness: fixed by seed, label, restart and each image's key; not by the batch size.
         """
         foreign = replace(batch, clean_logits=None)  # those are the gated model's
-        with self._surrogate.guard(seed=self._seed):
-            return self._attack.run(foreign, restart=restart)
+        try:
+            with self._surrogate.guard(seed=self._seed):
+                return self._attack.run(foreign, restart=restart)
+        except ModelStateChanged as error:
+            raise ModelStateChanged(f"the surrogate {self._name!r}: {error}") from error
 
 
 class KnownExamplesAttack:

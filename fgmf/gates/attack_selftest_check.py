@@ -87,6 +87,14 @@ class _Check(GateCheck):
         blocked = self.blocked()
         if blocked is not None:
             return blocked
+        # A suite averages over draws of random models, as the gate's own does.
+        random_output = any(f.name == "nondeterministic-output" for f in self.findings)
+        plans = gate_plans(
+            attacked,
+            gradient_available=self.classifier.gradient_available,
+            random_output=random_output,
+        )
+        plan = replace(plan, attacks=plans)
         subject = self._subject(samples)
         accepted = "forward-changes-state" in gate.waive
         with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):

@@ -188,7 +188,7 @@ def _refuse_unlike(
     try:
         with surrogate.guard():
             own = surrogate.logits_in_batches(first).shape[1]
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:
         message = f"expected the surrogate {name!r} to take images of shape {tuple(first.shape)}"
         raise InvalidInput(f"{message}, got {type(error).__name__}: {error}") from error
     if own != classes:

@@ -25,7 +25,7 @@ from fgmf.attacks.interface import AttackBatch, reason_of
 from fgmf.attacks.projection import inside, project
 from fgmf.classifier.memory import batched, is_out_of_memory
 from fgmf.classifier.steadiness import refuse_moved, refuse_nonfinite
-from fgmf.errors import AttackFailed, BudgetSpent, FgmfError, InvalidInput
+from fgmf.errors import BudgetSpent, InvalidInput
 from fgmf.robustness.known import KnownImages
 from fgmf.robustness.plan import AttackRecord, Example, RobustnessMeasurement, RobustnessPlan
 from fgmf.robustness.starts import accept_starts, find_starts
@@ -212,7 +212,7 @@ class _Measurement:
 
         def attack_part(part: slice) -> None:
             batch = self._batch(everyone[part], starts)
-            result = self._run_attack(attack, record.plan, batch, restart)
+            result = attack.run(batch, restart=restart)
             self._book(record, everyone[part], result)
             self._judge_list(record, everyone[part], result)
 
@@ -225,28 +225,6 @@ class _Measurement:
             return
         for part, _ in batched(len(active), self._classifier.batch_size, attack_part):
             self._report(record.plan, part.stop, len(active))
-
-    def _run_attack(
-        self, attack: Attack, plan: AttackPlan, batch: AttackBatch, restart: int
-    ) -> AttackResult:
-        """Run an attack; another package's candidates are brought back into the ball."""
-        if plan.entry.engine != "extension":
-            return attack.run(batch, restart=restart)
-        try:
-            result = attack.run(batch, restart=restart)
-            candidates = result.adversarial.detach().to(batch.images)
-        except Exception as error:
-            if isinstance(error, FgmfError) or is_out_of_memory(error):
-                raise
-            message = f"expected {plan.entry.title} to run, got {reason_of(error)}"
-            raise AttackFailed(message) from error
-        if candidates.shape != batch.images.shape:
-            shapes = f"{tuple(candidates.shape)} for {tuple(batch.images.shape)}"
-            title = plan.entry.title
-            message = f"expected one candidate of {title} for each image, got shape {shapes}"
-            raise AttackFailed(message)
-        inside_ball = project(batch.images, candidates, self._plan.threat)
-        return replace(result, adversarial=inside_ball)
 
     def _book(self, record: AttackRecord, rows: torch.Tensor, result: AttackResult) -> None:
         """Book what an attack says of itself."""

@@ -33,12 +33,12 @@ def layers_of(module: nn.Module) -> list[nn.Module] | None:
 
     Returns:
         Supported layers in their order; None where anything else happens: another layer, a
-        branch, a hook, or code that cannot be traced.
+        branch, a hook, a replaced forward, or code that cannot be traced.
 
     Source: torch.fx. What the forward does besides calling layers on its input cannot be seen in
         the chain only if it depends on the values of tensors, which tracing refuses.
     """
-    if any(_hooked(child) for child in module.modules()):
+    if any(_hooked(child) or _replaced(child) for child in module.modules()):
         return None
     try:
         graph = fx.Tracer().trace(module)
@@ -92,3 +92,9 @@ def _with_statistics(layer: Any) -> bool:  # noqa: ANN401 - a batch norm
 
 def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001 - no public name
+
+
+def _replaced(module: nn.Module) -> bool:
+    """Whether something else runs than the forward of the class, which is what is traced."""
+    own = vars(module).keys() & {"forward", "_call_impl", "__call__"}
+    return bool(own) or type(module).__call__ is not nn.Module.__call__

@@ -12,6 +12,7 @@ from torch import nn
 from fgmf.attacks.foolbox_bridge import AttackResult, FoolboxAttack
 from fgmf.errors import InvalidGateFile
 from fgmf.gates import AttackSelftestGate, RobustnessGate, RunContext
+from fgmf.gates.robustness_attacks import gate_plans
 from fgmf.reporting import render_details, render_headline
 from fgmf.verdict import Outcome
 
@@ -215,3 +216,23 @@ def test_strong_attacks_pass_on_real_models(
     classifier = classify(trained_digits(recipe))
     verdict = gate.check(classifier, digits_test.images, digits_test.labels)
     assert verdict.outcome is Outcome.PASS, verdict.reason
+
+
+def test_on_a_random_model_a_suite_averages_over_draws_as_the_gates_own_does() -> None:
+    class Shaken(ConvModel):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            noise: torch.Tensor = super().forward(images + 1e-3 * torch.randn_like(images))
+            return noise
+
+    waive = ("nondeterministic-output", *LENIENT["waive"])
+    settings: dict[str, Any] = {"suite": "quick", "attacks": (), "images": 2, "waive": waive}
+    draws = {}
+    for name, model in (("steady", ConvModel()), ("random", Shaken())):
+        verdict = _check(model, **settings)
+        rows: Any = verdict.evidence["attacks"]
+        draws[name] = [(row["name"], row["parameters"].get("draws")) for row in rows]
+    expected = RobustnessGate(norm="linf", epsilon=0.1, min_robust_accuracy=0.0, suite="quick")
+    for name, random_output in (("steady", False), ("random", True)):
+        plans = gate_plans(expected, gradient_available=True, random_output=random_output)
+        assert draws[name] == [(p.label, p.parameters.get("draws")) for p in plans]
+    assert draws["steady"] != draws["random"]

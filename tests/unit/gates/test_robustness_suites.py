@@ -170,11 +170,12 @@ ENTRY = CatalogueEntry(
 class Nudge:
     """Moves every pixel by epsilon, or does something stupid."""
 
-    def __init__(self, move: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def __init__(self, move: Callable[[torch.Tensor], Any]) -> None:
         self.move = move
 
     def run(self, batch: AttackBatch, *, restart: int) -> AttackResult:
-        return AttackResult(adversarial=self.move(batch.images))
+        moved = self.move(batch.images)
+        return AttackResult(adversarial=moved) if isinstance(moved, torch.Tensor) else moved
 
 
 @pytest.fixture
@@ -227,11 +228,43 @@ def test_what_lies_outside_the_ball_is_brought_back_first(check: Check, nudge: A
     assert verdicts[0].evidence["broken_images"] == verdicts[1].evidence["broken_images"]
 
 
+def test_what_it_does_to_the_images_it_is_given_moves_no_ball(check: Check, nudge: Any) -> None:
+    def honest(images: torch.Tensor, plan: AttackPlan, epsilon: float) -> torch.Tensor:
+        return images + epsilon
+
+    def in_place(images: torch.Tensor, plan: AttackPlan, epsilon: float) -> torch.Tensor:
+        return images.add_(epsilon)
+
+    shares = []
+    for move in (honest, in_place):
+        nudge(move)
+        verdict = check(attacks=("nudge",), epsilon=0.3, min_robust_accuracy=0.0)
+        shares.append((verdict.evidence["broken_images"], verdict.evidence["verified"]))
+    assert shares[0] == shares[1]
+    assert shares[0][0]
+
+
+def _returned(**parts: Any) -> Callable[..., AttackResult]:
+    def move(images: torch.Tensor, plan: AttackPlan, epsilon: float) -> AttackResult:
+        return AttackResult(adversarial=images, **parts)
+
+    return move
+
+
 @pytest.mark.parametrize(
     ("move", "words"),
     [
         (lambda images, plan, epsilon: 1 / 0, "expected nudge to run, got ZeroDivisionError"),
         (lambda images, plan, epsilon: images[:1], "one candidate of nudge for each image"),
+        (lambda images, plan, epsilon: [images], "an AttackResult, got list"),
+        (_returned(failures=None), "failures as a dictionary from positions below"),
+        (_returned(failures={60: "why"}), "failures as a dictionary from positions below 60"),
+        (_returned(failures={0: 1}), "failures as a dictionary"),
+        (_returned(radii=torch.ones(3)), "radii as a tensor of shape (60,), or None"),
+        (_returned(radii=torch.ones(60).bool()), "radii of another type, got torch.bool"),
+        (_returned(offered=torch.ones(60)), "offered of another type, got torch.float32"),
+        (_returned(offered=[True]), "offered as a tensor of shape (60,), or None"),
+        (_returned(complete=None), "complete as True or False, got NoneType"),
     ],
 )
 def test_an_attack_that_cannot_be_carried_out_is_an_error(
@@ -246,3 +279,16 @@ def test_an_attack_that_cannot_be_carried_out_is_an_error(
 def test_candidates_of_nan_are_failures(check: Check, nudge: Any) -> None:
     nudge(lambda images, plan, epsilon: images * float("nan"))
     assert check(attacks=("nudge",), min_robust_accuracy=0.0).outcome is Outcome.ERROR
+
+
+def test_candidates_of_nan_are_failures_on_a_model_that_hides_them(
+    check: Check, nudge: Any
+) -> None:
+    class Cleans(CurvedModel):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images.nan_to_num(0.5))
+
+    nudge(lambda images, plan, epsilon: images * float("nan"))
+    verdict = check(Cleans(), attacks=("nudge",), min_robust_accuracy=0.0)
+    assert verdict.outcome is Outcome.ERROR
+    assert "its candidate is NaN or infinite" in verdict.reason

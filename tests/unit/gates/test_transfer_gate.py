@@ -275,3 +275,38 @@ def test_the_cache_tells_surrogates_apart_and_knows_the_same_again(tmp_path: Pat
     assert cached(1) == 0
     assert cached(1) == 40
     assert cached(2) == 0
+
+
+class Counts(CurvedModel):
+    """Changes with each pass, or with each pass that wants a gradient."""
+
+    def __init__(self, *, always: bool) -> None:
+        super().__init__()
+        self.always = always
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.always or images.requires_grad:
+            self.passes += 1
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_a_surrogate_that_changes_with_its_passes_is_an_error_that_names_it(
+    *, always: bool
+) -> None:
+    verdict = _check(classify(CurvedModel()), classify(Counts(always=always)), SELF)
+    assert verdict.outcome is Outcome.ERROR
+    assert "surrogate 'other'" in verdict.reason
+    assert "changed passes" in verdict.reason
+
+
+def test_a_surrogate_that_raises_is_an_error_that_names_it() -> None:
+    class Strange(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise KeyError("no such thing")
+
+    verdict = _check(classify(CurvedModel()), classify(Strange()), SELF)
+    assert verdict.outcome is Outcome.ERROR
+    assert "the surrogate 'other'" in verdict.reason
+    assert "KeyError: 'no such thing'" in verdict.reason

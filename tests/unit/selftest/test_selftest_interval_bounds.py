@@ -190,3 +190,30 @@ def test_what_does_not_agree_with_the_model_is_not_certified() -> None:
     labels = torch.zeros(len(IMAGES), dtype=torch.int64)
     assert certified_images(classify(single), IMAGES, rule(labels), threat) is None
     assert certified_images(classify(lambda x: x.flatten(1)), IMAGES, rule(labels), threat) is None
+
+
+def test_a_network_that_runs_something_else_than_is_traced_is_not_certified() -> None:
+    threat = ThreatModel(norm="linf", epsilon=1e-4, bounds=(0.0, 1.0))
+
+    def certified(network: nn.Module) -> torch.Tensor | None:
+        classifier = classify(network)
+        with classifier.guard():
+            labels = classifier.predict(IMAGES)
+        return certified_images(classifier, IMAGES, rule(labels), threat)
+
+    plain = certified(_network(nn.ReLU()))
+    assert plain is not None
+    assert bool(plain.any())
+    whole, part = _network(nn.ReLU()), _network(nn.ReLU())
+    forward = whole.forward
+    whole.forward = lambda images: 2 * forward(images)  # type: ignore[method-assign]
+    inner = part[1].forward
+    part[1].forward = lambda images: 2 * inner(images)  # type: ignore[method-assign]
+
+    class Called(nn.Sequential):
+        def __call__(self, images: torch.Tensor) -> torch.Tensor:
+            return super().__call__(images)  # type: ignore[no-any-return]
+
+    assert certified(whole) is None
+    assert certified(part) is None
+    assert certified(Called(*_network(nn.ReLU()))) is None

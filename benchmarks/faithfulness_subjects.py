@@ -22,9 +22,9 @@ FASHION = {
     "cnn": "undefended",
     "cnn robust": "n-fgsm",
     "vit": "vit-undefended",
-    "vit robust": "vit",
+    "vit robust": "vit-brief",
     "hybrid": "hybrid-undefended",
-    "hybrid robust": "hybrid",
+    "hybrid robust": "hybrid-brief",
 }
 DIGITS = "digits"
 SUBJECTS = (*FASHION, DIGITS)

@@ -97,6 +97,7 @@ def _hybrid() -> nn.Module:
 
 
 _SHORT = Schedule(epochs=8, peak_learning_rate=6e-3)
+_BRIEF = Schedule(epochs=10, peak_learning_rate=4e-3)
 _LONG = Schedule(epochs=16, peak_learning_rate=3e-3)
 
 PLANS: dict[str, Plan] = {
@@ -106,8 +107,15 @@ PLANS: dict[str, Plan] = {
     "trades": Plan(build=_conv, recipe=TradesRecipe(epsilon=EPSILON, schedule=_SHORT)),
     "vit": Plan(build=_vit, recipe=NFgsmRecipe(epsilon=EPSILON, schedule=_LONG)),
     "hybrid": Plan(build=_hybrid, recipe=NFgsmRecipe(epsilon=EPSILON, schedule=_LONG)),
-    "vit-undefended": Plan(build=_vit, recipe=StandardRecipe(schedule=_LONG)),
-    "hybrid-undefended": Plan(build=_hybrid, recipe=StandardRecipe(schedule=_LONG)),
+    # For explanations: half a minute of training each.
+    "vit-undefended": Plan(build=_vit, recipe=StandardRecipe(schedule=_BRIEF), images=10000),
+    "vit-brief": Plan(
+        build=_vit, recipe=NFgsmRecipe(epsilon=EPSILON, schedule=_BRIEF), images=10000
+    ),
+    "hybrid-undefended": Plan(build=_hybrid, recipe=StandardRecipe(schedule=_BRIEF), images=10000),
+    "hybrid-brief": Plan(
+        build=_hybrid, recipe=NFgsmRecipe(epsilon=EPSILON, schedule=_BRIEF), images=10000
+    ),
     "noisy": Plan(build=_conv, recipe=NFgsmRecipe(epsilon=EPSILON, schedule=_SHORT), random=True),
 }
 

@@ -92,6 +92,9 @@ PGCA_PARAMETERS = {
         default="consensus", choices=("consensus", "published"), meaning="how evidence is joined"
     ),
     "grid": _count(8, "cells per side"),
+    "fills": Parameter(
+        default="both", choices=("both", "alternate"), meaning="what cells are replaced with"
+    ),
     "noise_draws": _count(1, "noise fills per cell"),
     "zero": _ZERO,
     "layer": _LAYER["layer"],
@@ -100,16 +103,13 @@ PGCA_PARAMETERS = {
         choices=("auto", *OUTPUT.choices),
         meaning="the number of the target class that is explained",
     ),
-    "path_steps": _count(4, "gradients on the way from `zero`"),
-    "baseline_samples": _count(12, "gradients on the way from noise"),
     "smoothing_samples": _count(8, "gradients under noise"),
     "smoothing_deviation": Parameter(
         default=0.15, above=0.0, meaning="of that noise, as a share of the bounds' range"
     ),
-    "path_weight": _share(0.2, "of the gradients from `zero`"),
-    "baseline_weight": _share(0.4, "of the gradients from noise"),
-    "smoothing_weight": _share(0.4, "of the gradients under noise"),
-    "return_share": _share(0.5, "how much of a cell's disagreement its pixels get"),
+    "path_samples": _count(12, "gradients on the way from noise"),
+    "path_share": _share(0.5, "of the latter in the evidence of gradients"),
+    "return_share": _share(0.4, "how much of a cell's disagreement its pixels get"),
     "return_floor": Parameter(default=0.02, above=0.0, meaning="weight of silent pixels"),
     "blur_scale": _least(0.25, "blur as a share of the image's grain"),
     "blur_least": _least(0.25, "smallest blur in pixels"),

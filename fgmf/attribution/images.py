@@ -50,10 +50,21 @@ def replacements(
         return chosen.mean(dim=(2, 3), keepdim=True).expand_as(chosen)
     if kind == "blur":
         return gaussian_blur(chosen, BLUR_SHARE * min(chosen.shape[2:]))
-    pairs = zip(image.tolist(), number.tolist(), strict=True)
-    drawn = torch.stack([request.normal(i, "replacement", k) for i, k in pairs])
+    drawn = normal(request, image, number, "replacement")
     mean, deviation = mean_and_deviation(chosen)
     return (mean + deviation * drawn).clamp(lower, upper)
+
+
+def normal(request: Request, image: torch.Tensor, number: torch.Tensor, what: str) -> Images:
+    """Return standard normal numbers of some images (m,), one draw each: (m, c, h, w)."""
+    pairs = zip(image.tolist(), number.tolist(), strict=True)
+    return torch.stack([request.normal(i, what, k) for i, k in pairs])
+
+
+def paired_normal(request: Request, image: torch.Tensor, number: torch.Tensor, what: str) -> Images:
+    """Return the same, but draws 2 k and 2 k + 1 differ in nothing but their sign."""
+    sign = (1 - 2 * (number % 2)).to(request.images)[:, None, None, None]
+    return sign * normal(request, image, number // 2, what)
 
 
 def mean_and_deviation(images: Images) -> tuple[torch.Tensor, torch.Tensor]:

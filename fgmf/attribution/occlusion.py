@@ -47,78 +47,63 @@ class Occlusion(Method):
     output: Output = "log-odds"
 
     def _answer(self, request: Request) -> Answer:
-        drops, _ = occlusion_drops(
-            request, [self.replacement], grid=self.grid, zero=self.zero, output=self.output
-        )
+        fill = whole_replacement(request, self.replacement, zero=self.zero)
+        drops, scores = cell_drops(request, [fill], grid=self.grid, output=self.output)
         height, width = request.images.shape[2:]
-        if self.spread == "bilinear":
-            return Answer(maps=enlarge(drops[0], height, width))
-        return Answer(maps=over_cells(drops[0], height, width))
+        shown = enlarge if self.spread == "bilinear" else over_cells
+        return Answer(maps=shown(drops[:, 0], height, width), diagnostics={"score": scores})
 
 
-def occlusion_drops(
-    request: Request,
-    kinds: Sequence[Replacement],
-    *,
-    grid: int,
-    zero: float,
-    output: Output,
-    draws: int = 1,
-) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Replace each cell in turn, with each replacement, all in common batches.
+def whole_replacement(request: Request, kind: Replacement, *, zero: float, draw: int = 0) -> Images:
+    """Return what replaces the pixels of every image: (n, c, h, w); `draw` counts for noise."""
+    everyone = torch.arange(len(request.images))
+    number = torch.full_like(everyone, draw)
+    return replacements(request, everyone, kind, zero=zero, number=number)
+
+
+def cell_drops(
+    request: Request, fills: Sequence[Images], *, grid: int, output: Output
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Replace each cell in turn, with each fill, all in common batches.
 
     Args:
         request: The images.
-        kinds: Replacements.
+        fills: Each (n, c, h, w), what pixels are replaced with.
         grid: Cells per side.
-        zero: The pixel value of ``zero``.
         output: Of what the drop is measured.
-        draws: Of ``noise``; its drop is the mean over them.
 
     Returns:
-        For each kind (n, grid, grid), and the scores (n,) of the images; float64 on the CPU.
+        (n, fills, grid, grid) drops and (n,) scores of the images; float64 on the CPU.
 
     Raises:
         InvalidInput: The grid is finer than the pixels.
 
-    Cost: 1 + grid * grid * (number of kinds, ``noise`` counted `draws` times) forward passes per
-        image. Randomness: fixed by seed and key.
+    Cost: 1 + grid * grid * fills forward passes per image. Randomness: none.
     """
-    fills = [(kind, draw) for kind in kinds for draw in range(draws if kind == "noise" else 1)]
-    filled = [
-        replacements(
-            request,
-            torch.arange(len(request.images)),
-            kind,
-            zero=zero,
-            number=torch.full((len(request.images),), draw),
-        )
-        for kind, draw in fills
-    ]
-    table = torch.stack(filled)  # (fills, n, c, h, w)
+    table = torch.stack(list(fills))
     cells = grid * grid
     height, width = request.images.shape[2:]
     masks = cell_masks(height, width, grid).to(request.images.device)[:, None]
+    nothing = torch.zeros_like(masks[:1])
+    masks = torch.cat([nothing, masks])  # number 0 is the image itself
 
     def occluded(image: torch.Tensor, number: torch.Tensor) -> Images:
-        covered = number > 0
-        fill, cell = (
-            (number - 1).clamp_min(0).div(cells, rounding_mode="floor"),
-            (number - 1) % cells,
-        )
-        hidden = masks[cell] & covered[:, None, None, None].to(masks.device)
-        return torch.where(hidden, table[fill, image], request.images[image])
+        before = (number - 1).clamp_min(0)
+        fill, cell = before // cells, torch.where(number > 0, before % cells + 1, 0)
+        return torch.where(masks[cell], table[fill, image], request.images[image])
 
     variants = Variants(count=1 + cells * len(fills), make=occluded)
     scores = ask_scores(request, variants, output=output)
     drops = (scores[:, :1] - scores[:, 1:]).reshape(len(scores), len(fills), grid, grid)
-    per_kind = [
-        drops[:, [i for i, (name, _) in enumerate(fills) if name == kind]].mean(dim=1)
-        for kind in kinds
-    ]
-    return per_kind, scores[:, 0]
+    return drops, scores[:, 0]
 
 
 def over_cells(drops: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Give every pixel the value of its cell: (n, grid, grid) to (n, height, width)."""
     return drops.flatten(1)[:, cell_numbers(height, width, drops.shape[1])]
+
+
+def chess_board(height: int, width: int, grid: int) -> torch.Tensor:
+    """Return which pixels are on white fields, corner cell included: (height, width) bool."""
+    number = cell_numbers(height, width, grid)
+    return (number // grid + number % grid) % 2 == 0

@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from fgmf.attribution.images import Replacement, replacements
+from fgmf.attribution.images import (
+    Replacement,
+    mean_and_deviation,
+    paired_normal,
+    replacements,
+)
 from fgmf.attribution.method import Answer, Method
 from fgmf.attribution.passes import Output, Variants, ask_scores, sum_gradients
 
@@ -153,4 +158,26 @@ def expected_gradients(request: Request, *, samples: int, output: Output) -> tor
     total, _ = sum_gradients(
         request, Variants(count=samples, make=points), output=output, weigh=weigh
     )
+    return total / samples
+
+
+def noise_path_gradient(request: Request, *, samples: int, output: Output) -> torch.Tensor:
+    """Return the mean gradient on the way from noise to the image: (n, c, h, w) float64.
+
+    Point i lies at (i + 1/2) / samples of the way from a baseline of clipped noise to the image;
+    the noise of every second baseline is that of the one before with the other sign.
+
+    Cost: `samples` forward and backward passes per image. Randomness: the noise.
+    """
+    lower, upper = request.bounds
+
+    def points(image: torch.Tensor, number: torch.Tensor) -> Images:
+        chosen = request.images[image]
+        mean, deviation = mean_and_deviation(chosen)
+        drawn = paired_normal(request, image, number, "baseline")
+        start = (mean + deviation * drawn).clamp(lower, upper)
+        place = ((number.double() + 0.5) / samples).to(chosen)[:, None, None, None]
+        return start + place * (chosen - start)
+
+    total, _ = sum_gradients(request, Variants(count=samples, make=points), output=output)
     return total / samples

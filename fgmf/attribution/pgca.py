@@ -2,7 +2,7 @@
 
     evidence:  every cell of a grid replaced by a value and by noise   grid^2 (1 + draws) forwards
                Grad-CAM++ at a layer                                   1 gradient
-               consensus only: gradients on the way from a baseline, from noise, and under noise
+               consensus only: gradients under noise, and on the way from noise
     stages:    1 perturb, 2 attend, 3 agree (published: fuse), 4 smooth, 5 contrast
 
 The stages are plain functions in `pgca_consensus` (the default) and `pgca_published`; here their
@@ -21,27 +21,28 @@ import torch
 from fgmf.attribution import pgca_consensus as consensus
 from fgmf.attribution import pgca_published as published
 from fgmf.attribution.class_activation import activation_maps, grad_cam_plus_plus
-from fgmf.attribution.images import enlarge, mean_and_deviation
+from fgmf.attribution.images import enlarge
 from fgmf.attribution.layers import AUTOMATIC, find_place
 from fgmf.attribution.method import Answer, Method
-from fgmf.attribution.occlusion import occlusion_drops
-from fgmf.attribution.path_gradients import expected_gradients, integrated_gradients
+from fgmf.attribution.occlusion import cell_drops, chess_board, whole_replacement
+from fgmf.attribution.path_gradients import noise_path_gradient
 from fgmf.attribution.smooth_grad import smooth_gradient
 
 if TYPE_CHECKING:
     from fgmf.attribution.passes import Output
     from fgmf.attribution.request import Request
     from fgmf.parameters import Value
+    from fgmf.types import Images
+
+_Staged = tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Evidence:
-    """What the model said: both kinds of drops (n, grid, grid), and Grad-CAM++ (n, h, w)."""
+    """What the model said: drops by kind of fill (n, grid, grid), and Grad-CAM++ (n, h, w)."""
 
-    zero: torch.Tensor
-    noise: torch.Tensor
+    drops: dict[str, torch.Tensor]
     attention: torch.Tensor
-    layer: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +52,20 @@ class Pgca(Method):
     Attributes:
         fusion: ``consensus``, which was measured to beat both of its parents, or ``published``.
         grid: Cells per side; 8, as published.
-        noise_draws: Noise fills per cell; 1, because a second one changed no rank that counts.
-        zero: The pixel value of the zero fill.
+        fills: ``both``: every cell replaced by a value and by noise, as published.
+            ``alternate``: each once, by the value on the white fields of a chess board and by
+            noise on the black ones, at half the passes.
+        noise_draws: Noise fills per cell with ``both``; 1, as each more costs grid^2 passes.
+        zero: The pixel value of the first fill.
         layer: Where Grad-CAM++ looks: a module's name, or ``auto`` (`layers`).
         output: ``auto``: log-odds for the consensus, whose differences don't vanish where the
             model is sure; the probability for the published fusion.
-        path_steps: Gradients on the way from `zero`; 4 are enough for a share of .2.
-        baseline_samples: Gradients on the way from noise; each costs as much as two fills.
-        smoothing_samples: Gradients under noise.
+        smoothing_samples: Gradients under noise, in pairs of opposite noise.
         smoothing_deviation: Of that noise, as a share of the bounds' range; SmoothGrad's .15.
-        path_weight: Share of the evidence from `zero`, for which zero fills are a test.
-        baseline_weight: Share of the evidence from noise.
-        smoothing_weight: Share of the evidence under noise.
-        return_share: beta, how much of a cell's disagreement is handed back; .5 trusts cells and
-            pixels alike.
+        path_samples: Gradients on the way from noise to the image, likewise in pairs.
+        path_share: Share of the latter in the evidence of gradients.
+        return_share: beta, how much of a cell's disagreement is handed back: below one half,
+            because a cell is coarser than what it is compared with.
         return_floor: phi, the weight of silent pixels; .02 keeps a cell without gradients finite.
         blur_scale: tau, blur as a share of the length over which the image changes.
         blur_least: Smallest blur in pixels; .25 leaves a fine-grained image as it is.
@@ -76,8 +77,9 @@ class Pgca(Method):
         clip_low: Its lower percentile.
         clip_high: Its upper percentile.
 
-    Stages: ``zero-occlusion``, ``noise-occlusion``, ``grad-cam-plus-plus``, ``perturbation``,
-        ``gradients`` (consensus only), ``consensus``, ``smoothed``, ``contrast``.
+    Stages: ``zero-occlusion`` and ``noise-occlusion`` (``alternate``: one ``occlusion``),
+        ``grad-cam-plus-plus``, ``perturbation``, ``gradients`` (consensus only), ``consensus``,
+        ``smoothed``, ``contrast``.
 
     Diagnostics:
         score: Of the image.
@@ -85,26 +87,24 @@ class Pgca(Method):
         disagreement: Root mean square of the disagreement of cells and gradients, over that of
             the cells (consensus only).
 
-    Cost: 1 + grid^2 (1 + noise_draws) forward passes, 1 gradient for Grad-CAM++, and for the
-        consensus path_steps + baseline_samples + smoothing_samples gradients; once a pass of one
-        image to find the layer. Randomness: fixed by seed and keys.
+    Cost: 1 + grid^2 (1 + noise_draws) forward passes (``alternate``: 1 + grid^2), 1 gradient for
+        Grad-CAM++, and for the consensus smoothing_samples + path_samples gradients; once a pass
+        of one image to find the layer. Randomness: fixed by seed and keys.
     """
 
     name: ClassVar[str] = "pgca"
     fusion: Literal["consensus", "published"] = "consensus"
     grid: int = 8
+    fills: Literal["both", "alternate"] = "both"
     noise_draws: int = 1
     zero: float = 0.0
     layer: str = AUTOMATIC
     output: Literal["auto", "log-odds", "logit", "probability"] = "auto"
-    path_steps: int = 4
-    baseline_samples: int = 12
     smoothing_samples: int = 8
     smoothing_deviation: float = 0.15
-    path_weight: float = 0.2
-    baseline_weight: float = 0.4
-    smoothing_weight: float = 0.4
-    return_share: float = 0.5
+    path_samples: int = 12
+    path_share: float = 0.5
+    return_share: float = 0.4
     return_floor: float = 0.02
     blur_scale: float = 0.25
     blur_least: float = 0.25
@@ -119,25 +119,24 @@ class Pgca(Method):
     def _answer(self, request: Request) -> Answer:
         output = self._output()
         place = find_place(request, self.layer)
-        (zero, noise), score = occlusion_drops(
-            request,
-            ["zero", "noise"],
-            grid=self.grid,
-            zero=self.zero,
-            output=output,
-            draws=self.noise_draws,
+        fills = self._fill_images(request)
+        drops, score = cell_drops(
+            request, [fill for _, fill in fills], grid=self.grid, output=output
         )
+        kinds = [kind for kind, _ in fills]
+        by_kind = {
+            kind: drops[:, [i for i, k in enumerate(kinds) if k == kind]].mean(dim=1)
+            for kind in dict.fromkeys(kinds)
+        }
         attention = activation_maps(request, place, grad_cam_plus_plus, output=output).double()
-        evidence = _Evidence(zero=zero, noise=noise, attention=attention, layer=place.name)
         staged = self._published if self.fusion == "published" else self._consensus
-        maps, stages, more = staged(request, evidence)
+        maps, stages, more = staged(request, _Evidence(drops=by_kind, attention=attention))
         height, width = request.images.shape[2:]
         found: dict[str, Value] = {"layer": place.name, "output": output}
         return Answer(
             maps=maps,
             stages={
-                "zero-occlusion": enlarge(zero, height, width),
-                "noise-occlusion": enlarge(noise, height, width),
+                **{kind: enlarge(drop, height, width) for kind, drop in by_kind.items()},
                 "grad-cam-plus-plus": attention,
                 **stages,
             },
@@ -154,11 +153,22 @@ class Pgca(Method):
             return self.output
         return "probability" if self.fusion == "published" else "log-odds"
 
-    def _published(
-        self, request: Request, evidence: _Evidence
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def _fill_images(self, request: Request) -> list[tuple[str, Images]]:
+        zero = whole_replacement(request, "zero", zero=self.zero)
+        if self.fills == "alternate":
+            noise = whole_replacement(request, "noise", zero=self.zero)
+            height, width = request.images.shape[2:]
+            white = chess_board(height, width, self.grid).to(zero.device)
+            return [("occlusion", torch.where(white, zero, noise))]
+        noises = [
+            ("noise-occlusion", whole_replacement(request, "noise", zero=self.zero, draw=draw))
+            for draw in range(self.noise_draws)
+        ]
+        return [("zero-occlusion", zero), *noises]
+
+    def _published(self, request: Request, evidence: _Evidence) -> _Staged:
         height, width = request.images.shape[2:]
-        perturbation = published.perturb([evidence.zero, evidence.noise], height, width)
+        perturbation = published.perturb(list(evidence.drops.values()), height, width)
         fused = published.fuse(
             perturbation, evidence.attention, balance=self.balance, gain=self.gain
         )
@@ -174,13 +184,23 @@ class Pgca(Method):
         }
         return maps, stages, {}
 
-    def _consensus(
-        self, request: Request, evidence: _Evidence
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    def _consensus(self, request: Request, evidence: _Evidence) -> _Staged:
         height, width = request.images.shape[2:]
         images = request.images.cpu().double()
-        cells = consensus.perturb([evidence.zero, evidence.noise])
-        gradients = consensus.attend(self._gradient_parts(request))
+        output = self._output()
+        cells = consensus.perturb(list(evidence.drops.values()))
+        gradients = consensus.attend(
+            images,
+            smooth_gradient(
+                request,
+                samples=self.smoothing_samples,
+                deviation=self.smoothing_deviation,
+                output=output,
+                paired=True,
+            ),
+            noise_path_gradient(request, samples=self.path_samples, output=output),
+            path_share=self.path_share,
+        )
         agreed = consensus.agree(gradients, cells, share=self.return_share, floor=self.return_floor)
         smoothed = consensus.smooth(
             agreed, images, scale=self.blur_scale, least=self.blur_least, most=self.blur_most
@@ -194,26 +214,3 @@ class Pgca(Method):
             "contrast": consensus.contrast(maps, gamma=self.gamma),
         }
         return maps, stages, {"disagreement": consensus.disagreement(gradients, cells)}
-
-    def _gradient_parts(self, request: Request) -> list[tuple[float, torch.Tensor]]:
-        output = self._output()
-        images = request.images.cpu().double()
-        parts = []
-        if self.path_weight:
-            path = integrated_gradients(
-                request, steps=self.path_steps, baseline="zero", zero=self.zero, output=output
-            )
-            parts.append((self.path_weight, path))
-        if self.baseline_weight:
-            expected = expected_gradients(request, samples=self.baseline_samples, output=output)
-            parts.append((self.baseline_weight, expected))
-        if self.smoothing_weight:
-            slope = smooth_gradient(
-                request,
-                samples=self.smoothing_samples,
-                deviation=self.smoothing_deviation,
-                output=output,
-            )
-            centred = images - mean_and_deviation(images)[0]
-            parts.append((self.smoothing_weight, centred * slope))
-        return parts or [(0.0, torch.zeros_like(images))]

@@ -1,7 +1,7 @@
 """PGCA's five stages with the consensus fusion: evidence of cells and of gradients, made to agree.
 
     1 perturb   P_k = mean over the replacements of the drop of cell k, signed
-    2 attend    Q = wi IG(zero) + we EG(noise) + ws (x - mean x) * mean gradient under noise
+    2 attend    Q = (x - mean x) * ((1 - q) mean gradient under noise + q the same from noise to x)
                 G = Grad-CAM++ in [0, 1]
     3 agree     A_i = Q_i + beta (P_k - sum of Q over cell k) w_i            for pixel i of cell k
                 w_i = (|Q_i| + phi mean |Q|) / sum of the same over the cell
@@ -51,16 +51,24 @@ def perturb(drops: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack(list(drops)).mean(dim=0)
 
 
-def attend(parts: Sequence[tuple[float, torch.Tensor]]) -> torch.Tensor:
-    """Stage 2: the evidence of gradients, a weighted sum.
+def attend(
+    images: Images, around: torch.Tensor, along: torch.Tensor, *, path_share: float
+) -> torch.Tensor:
+    """Stage 2: the evidence of gradients.
 
     Args:
-        parts: Weight and evidence (n, c, h, w), each in units of the score.
+        images: (n, c, h, w).
+        around: Mean gradient under noise, of the same shape.
+        along: Mean gradient on the way from noise to the image.
+        path_share: q, the share of the latter. Around the image says what counts now, along the
+            way what counted until the image was there.
 
     Returns:
-        (n, h, w), summed over channels.
+        (n, h, w): what the image does that its mean would not, times what it is worth.
     """
-    return torch.stack([weight * part.sum(dim=1) for weight, part in parts]).sum(dim=0)
+    mean, _ = mean_and_deviation(images)
+    slope = (1 - path_share) * around + path_share * along
+    return ((images - mean) * slope).sum(dim=1)
 
 
 def agree(

@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-
-from fgmf.attribution.images import mean_and_deviation
+from fgmf.attribution.images import mean_and_deviation, normal, paired_normal
 from fgmf.attribution.method import Answer, Method
 from fgmf.attribution.passes import Output, Variants, sum_gradients
 
 if TYPE_CHECKING:
+    import torch
+
     from fgmf.attribution.request import Request
     from fgmf.types import Images
 
@@ -58,17 +58,25 @@ class SmoothGrad(Method):
 
 
 def smooth_gradient(
-    request: Request, *, samples: int, deviation: float, output: Output
+    request: Request, *, samples: int, deviation: float, output: Output, paired: bool = False
 ) -> torch.Tensor:
     """Return the mean gradient under noise: (n, c, h, w) float64 on the CPU.
+
+    Args:
+        request: The images.
+        samples: Noisy copies.
+        deviation: Of the noise, as a share of the range of the bounds.
+        output: Whose gradient.
+        paired: Every second copy has the noise of the one before with the other sign, so that
+            what is linear in the noise falls out of the mean.
 
     Cost: `samples` forward and backward passes per image.
     """
     lower, upper = request.bounds
 
     def points(image: torch.Tensor, number: torch.Tensor) -> Images:
-        pairs = zip(image.tolist(), number.tolist(), strict=True)
-        drawn = torch.stack([request.normal(i, "smoothing", k) for i, k in pairs])
+        draw = paired_normal if paired else normal
+        drawn = draw(request, image, number, "smoothing")
         return request.images[image] + deviation * (upper - lower) * drawn
 
     total, _ = sum_gradients(request, Variants(count=samples, make=points), output=output)

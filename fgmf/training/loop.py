@@ -1,7 +1,7 @@
 """The training loop.
 
 for each epoch, for each batch of a new order:
-    loss = recipe.loss(model, images, labels)
+    loss = objective.loss(model, images, labels, their places)
     clipped gradient -> AdamW at the one-cycle rate
     average = decay * average + (1 - decay) * weights
 the model ends with the average, in evaluation mode
@@ -19,6 +19,7 @@ import torch
 
 from fgmf.errors import InvalidInput, NonFiniteOutput
 from fgmf.seeding import derive_seed, isolated_randomness
+from fgmf.training.interface import begin
 from fgmf.verdict import Cost
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fgmf.datasets import Samples
-    from fgmf.training.recipes import Recipe
+    from fgmf.training.interface import KeepingRecipe, Recipe
     from fgmf.types import Bounds
 
 
@@ -72,7 +73,7 @@ class TrainingReport:
 def train(
     model: nn.Module,
     samples: Samples,
-    recipe: Recipe,
+    recipe: Recipe | KeepingRecipe,
     *,
     seed: int = 0,
     device: str | torch.device = "cpu",
@@ -108,6 +109,7 @@ def train(
     draws = torch.Generator().manual_seed(seed)
     steps = schedule.epochs * -(-len(samples) // schedule.batch_size)
     step, losses = 0, []
+    objective = begin(recipe, len(samples), tuple(samples.images.shape[1:]))
     average = _WeightAverage(model, schedule.average_decay)
     with isolated_randomness(derive_seed(seed, "training")), average.left_in_the_model():
         for epoch in range(1, schedule.epochs + 1):
@@ -119,7 +121,7 @@ def train(
                 progress = (step + 0.5) / steps
                 for group in optimizer.param_groups:
                     group["lr"] = schedule.learning_rate(progress)
-                loss = recipe.loss(model, images, labels, progress=progress, draws=draws)
+                loss = objective.loss(model, images, labels, batch, progress=progress, draws=draws)
                 value = _finite(loss.item(), step)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -133,7 +135,9 @@ def train(
                     on_progress(TrainingProgress(step=step, steps=steps, epoch=epoch, loss=value))
             losses.append(total / len(samples))
     optimizer.zero_grad(set_to_none=True)
-    forward, backward = (count * schedule.epochs * len(samples) for count in recipe.passes)
+    forward, backward = (
+        math.ceil(count * schedule.epochs * len(samples)) for count in recipe.passes
+    )
     seconds = time.perf_counter() - started
     return TrainingReport(
         recipe=repr(recipe),

@@ -71,7 +71,7 @@ def noisy_step(  # noqa: PLR0913 - three tensors of a batch and four parts of on
     Cost: 1 forward and 1 backward pass per image.
     """
     noisy = (images + _uniform(images, noise, draws)).clamp(*bounds)
-    with _evaluating(model):
+    with evaluating(model):
         gradient = _gradient(lambda moved: cross_entropy(model(moved), labels), noisy)
     return (noisy + step * gradient.sign()).clamp(*bounds)
 
@@ -95,7 +95,7 @@ def climb_loss(
     Cost: `steps` forward and backward passes per image.
     """
     start = images + _uniform(images, ascent.epsilon, draws)
-    with _evaluating(model):
+    with evaluating(model):
         return _climb(lambda moved: cross_entropy(model(moved), labels), images, start, ascent)
 
 
@@ -125,7 +125,7 @@ def climb_divergence(
     """
     noise = torch.randn(images.shape, generator=draws, dtype=images.dtype).to(images.device)
     start = images + start_deviation * noise
-    with _evaluating(model):
+    with evaluating(model):
         with torch.no_grad():
             clean = log_softmax(model(images), dim=1)
 
@@ -160,7 +160,7 @@ def _uniform(images: Images, radius: float, draws: torch.Generator) -> Images:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; afterwards every submodule is in the mode that it was in."""
     training = [module for module in model.modules() if module.training]
     model.eval()

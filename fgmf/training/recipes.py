@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
@@ -56,13 +56,13 @@ class Schedule:
         Raises:
             InvalidInput: A value outside its range.
         """
-        _check_positive(self, "epochs", "batch_size", "peak_learning_rate")
+        check_positive(self, "epochs", "batch_size", "peak_learning_rate")
         decays = {"rise": self.rise, "average_decay": self.average_decay or 0.0}
         for name, share in decays.items():
             if not 0.0 <= share < 1.0:
                 raise InvalidInput(f"expected {name} from 0 up to, without, 1, got {share!r}")
         if self.gradient_clip is not None:
-            _check_positive(self, "gradient_clip")
+            check_positive(self, "gradient_clip")
 
     def learning_rate(self, progress: float) -> float:
         """Return the rate of the update at `progress`, from 0 to 1, through the training."""
@@ -70,41 +70,6 @@ class Schedule:
             return self.peak_learning_rate * progress / self.rise
         fallen = (progress - self.rise) / (1.0 - self.rise)
         return self.peak_learning_rate * (1.0 + math.cos(math.pi * fallen)) / 2.0
-
-
-class Recipe(Protocol):
-    """What the training loop needs to know; any object of this form will do."""
-
-    @property
-    def schedule(self) -> Schedule:
-        """Length and speed."""
-
-    @property
-    def bounds(self) -> Bounds:
-        """Range of the pixels."""
-
-    @property
-    def passes(self) -> tuple[int, int]:
-        """Forward and backward passes per image and epoch."""
-
-    def loss(
-        self,
-        model: nn.Module,
-        images: Images,
-        labels: Labels,
-        *,
-        progress: float,
-        draws: torch.Generator,
-    ) -> torch.Tensor:
-        """Return the scalar to minimise on one batch.
-
-        Args:
-            model: In training mode.
-            images: (n, c, h, w).
-            labels: (n,) int64.
-            progress: Through the training, from 0 to 1.
-            draws: All randomness of the recipe, on the CPU.
-        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +126,7 @@ class NFgsmRecipe:
 
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing."""
-        _check_positive(self, "epsilon", "step")
+        check_positive(self, "epsilon", "step")
 
     @property
     def passes(self) -> tuple[int, int]:
@@ -178,7 +143,7 @@ class NFgsmRecipe:
         draws: torch.Generator,
     ) -> torch.Tensor:
         """Cross-entropy on moved images; see :meth:`Recipe.loss`."""
-        budget = _grown(self.epsilon, self.warm_up, progress)
+        budget = grown(self.epsilon, self.warm_up, progress)
         moved = noisy_step(
             model,
             images,
@@ -216,7 +181,7 @@ class PgdRecipe:
 
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing."""
-        _check_positive(self, "epsilon", "steps")
+        check_positive(self, "epsilon", "steps")
 
     @property
     def passes(self) -> tuple[int, int]:
@@ -233,7 +198,7 @@ class PgdRecipe:
         draws: torch.Generator,
     ) -> torch.Tensor:
         """Cross-entropy on moved images; see :meth:`Recipe.loss`."""
-        budget = _grown(self.epsilon, self.warm_up, progress)
+        budget = grown(self.epsilon, self.warm_up, progress)
         ascent = Ascent(
             epsilon=budget,
             steps=self.steps,
@@ -273,7 +238,7 @@ class TradesRecipe:
 
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing."""
-        _check_positive(self, "epsilon", "steps", "start_deviation")
+        check_positive(self, "epsilon", "steps", "start_deviation")
 
     @property
     def passes(self) -> tuple[int, int]:
@@ -290,7 +255,7 @@ class TradesRecipe:
         draws: torch.Generator,
     ) -> torch.Tensor:
         """Cross-entropy and divergence; see :meth:`Recipe.loss`."""
-        budget = _grown(self.epsilon, self.warm_up, progress)
+        budget = grown(self.epsilon, self.warm_up, progress)
         ascent = Ascent(
             epsilon=budget,
             steps=self.steps,
@@ -309,11 +274,17 @@ class TradesRecipe:
         return cross_entropy(logits, labels) + self.beta * divergence
 
 
-def _grown(epsilon: float, warm_up: float, progress: float) -> float:
+def grown(epsilon: float, warm_up: float, progress: float) -> float:
+    """The budget at `progress`: it grows from 0 over the share `warm_up` of the training."""
     return epsilon * min(1.0, progress / warm_up) if warm_up > 0.0 else epsilon
 
 
-def _check_positive(owner: object, *names: str) -> None:
+def check_positive(owner: object, *names: str) -> None:
+    """Refuse attributes that are not above 0.
+
+    Raises:
+        InvalidInput: One is not, or is infinite or NaN.
+    """
     for name in names:
         value = getattr(owner, name)
         if not (math.isfinite(value) and value > 0):

@@ -1,0 +1,137 @@
+"""What the training loop asks of a recipe, and what it gets: an objective per training.
+
+A recipe that keeps nothing between batches has a method `loss`; one that keeps something has
+`begin`, which returns a new objective with what it keeps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from fgmf.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from fgmf.training.recipes import Schedule
+    from fgmf.types import Bounds, Images, Labels
+
+
+class Recipe(Protocol):
+    """What the training loop needs to know; any object of this form will do."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Length and speed."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Range of the pixels."""
+
+    @property
+    def passes(self) -> tuple[float, float]:
+        """Forward and backward passes per image and epoch."""
+
+    def loss(
+        self,
+        model: nn.Module,
+        images: Images,
+        labels: Labels,
+        *,
+        progress: float,
+        draws: torch.Generator,
+    ) -> torch.Tensor:
+        """Return the scalar to minimise on one batch.
+
+        Args:
+            model: In training mode.
+            images: (n, c, h, w).
+            labels: (n,) int64.
+            progress: Through the training, from 0 to 1.
+            draws: All randomness of the recipe, on the CPU.
+        """
+
+
+class Objective(Protocol):
+    """What one training minimises, batch by batch; it may keep something between batches."""
+
+    def loss(
+        self,
+        model: nn.Module,
+        images: Images,
+        labels: Labels,
+        indices: torch.Tensor,
+        *,
+        progress: float,
+        draws: torch.Generator,
+    ) -> torch.Tensor:
+        """Return the scalar to minimise on one batch.
+
+        Args:
+            model: In training mode.
+            images: (n, c, h, w).
+            labels: (n,) int64.
+            indices: (n,) int64, on the CPU: places of the images in the training set.
+            progress: Through the training, from 0 to 1.
+            draws: All randomness of the recipe, on the CPU.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs, tensors and plain numbers; empty if nothing is kept."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
+
+
+@runtime_checkable
+class KeepingRecipe(Protocol):
+    """A recipe whose objective keeps something between batches: stored perturbations, a count."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Length and speed."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Range of the pixels."""
+
+    @property
+    def passes(self) -> tuple[float, float]:
+        """Forward and backward passes per image and epoch."""
+
+    def begin(self, image_count: int, shape: tuple[int, ...]) -> Objective:
+        """Return a new objective for a training set of so many images of a shape (c, h, w)."""
+
+
+def begin(recipe: Recipe | KeepingRecipe, image_count: int, shape: tuple[int, ...]) -> Objective:
+    """Return the objective of one training by a recipe of either form."""
+    if isinstance(recipe, KeepingRecipe):
+        return recipe.begin(image_count, shape)
+    return _Forgetful(recipe)
+
+
+class _Forgetful:
+    """The objective of a recipe that keeps nothing."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def loss(
+        self,
+        model: nn.Module,
+        images: Images,
+        labels: Labels,
+        indices: torch.Tensor,  # noqa: ARG002 - of the interface
+        *,
+        progress: float,
+        draws: torch.Generator,
+    ) -> torch.Tensor:
+        return self._recipe.loss(model, images, labels, progress=progress, draws=draws)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state:
+            raise InvalidInput(f"expected no state of this recipe, got {sorted(state)}")

@@ -1,0 +1,250 @@
+"""Recipes with curvature, stored perturbations and the mask: they learn, repeat, and add up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from fgmf.backbones import ConvNet, ConvNetConfig
+from fgmf.curvature import ImageLoss
+from fgmf.datasets import Samples, digits
+from fgmf.errors import InvalidInput, StaleEvidence
+from fgmf.scorpio import QuadraticAscent, Salience, Scorpio, scorpio_penalty
+from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
+from fgmf.training import (
+    AmoRecipe,
+    KeepingRecipe,
+    NFgsmRecipe,
+    Recipe,
+    Schedule,
+    ScorpioRecipe,
+    SgamRecipe,
+    StandardRecipe,
+    begin,
+    train,
+)
+
+EPSILON = 0.15
+SHORT = Schedule(epochs=8, batch_size=64)
+ONE = Schedule(epochs=1, batch_size=32)
+ASCENT = QuadraticAscent(epsilon=EPSILON, bounds=(0.0, 1.0))
+V1 = Scorpio.v1(ASCENT)
+
+
+def small(**changes: Any) -> ConvNet:
+    return ConvNet(ConvNetConfig(image_side=8, hidden=64, **changes), seed=1)
+
+
+def masked(net: nn.Module | None = None) -> Sgam:
+    return Sgam.wrap(net or small(), channels=1, config=SgamConfig(grid_side=4), seed=2)
+
+
+def first(count: int) -> Samples:
+    samples = digits("train")
+    return Samples(images=samples.images[:count], labels=samples.labels[:count])
+
+
+def accuracies(model: nn.Module) -> tuple[float, float]:
+    """Clean, and under 20 steps of PGD, on digits that it never saw."""
+    samples = digits("test")
+    lowest, highest = ((samples.images + e).clamp(0, 1) for e in (-EPSILON, EPSILON))
+    moved = samples.images.clone()
+    for _ in range(20):
+        moved.requires_grad_()
+        (slope,) = torch.autograd.grad(cross_entropy(model(moved), samples.labels), moved)
+        moved = (moved.detach() + 0.2 * EPSILON * slope.sign()).clamp(lowest, highest)
+    with torch.no_grad():
+        right = [model(x).argmax(dim=1) == samples.labels for x in (samples.images, moved)]
+    return float(right[0].float().mean()), float(right[1].float().mean())
+
+
+RECIPES = {
+    "scorpio": ScorpioRecipe(scorpio=V1, schedule=SHORT),
+    "amo": AmoRecipe(epsilon=EPSILON, schedule=SHORT),
+    "scor-pio-2": AmoRecipe.scor_pio_2(EPSILON, schedule=SHORT),
+    "sgam": SgamRecipe(recipe=AmoRecipe(epsilon=EPSILON, schedule=SHORT)),
+}
+
+
+def model_for(recipe: object) -> nn.Module:
+    return masked() if isinstance(recipe, SgamRecipe) else small()
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_they_learn_and_are_robust(name: str) -> None:
+    """Standard training is below .3 under the same attack."""
+    model = model_for(RECIPES[name])
+    train(model, digits("train"), RECIPES[name], seed=1)
+    clean, robust = accuracies(model)
+    assert clean > 0.85
+    assert robust > 0.45
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_same_seed_same_weights(name: str) -> None:
+    recipe = RECIPES[name]
+    inner = (
+        {"recipe": replace(recipe.recipe, schedule=ONE)} if name == "sgam" else {"schedule": ONE}
+    )
+    recipe = replace(recipe, **inner)
+    models = [model_for(recipe) for _ in range(3)]
+    for model, seed in zip(models, (5, 5, 6), strict=True):
+        torch.rand(3)
+        train(model, first(200), recipe, seed=seed)
+    weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in models]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+class TestScorpio:
+    def test_the_loss_written_out(self) -> None:
+        net, samples = small(activation="gelu"), first(16)
+        recipe = ScorpioRecipe(scorpio=replace(V1, weight=2.0))
+        found = recipe.loss(
+            net, samples.images, samples.labels, progress=0.1, draws=torch.Generator()
+        )
+        loss_of = ImageLoss(model=net, labels=samples.labels)
+        half = replace(V1, ascent=replace(ASCENT, epsilon=EPSILON / 2), weight=2.0)
+        penalty = scorpio_penalty(loss_of, samples.images, half, draws=torch.Generator())
+        expected = cross_entropy(net(samples.images), samples.labels) + penalty.penalty
+        torch.testing.assert_close(found, expected)
+
+    def test_running_statistics_are_left_alone(self) -> None:
+        net, samples = small(norm="batch").train(), first(16)
+        recipe = ScorpioRecipe(scorpio=V1)
+        recipe.loss(net, samples.images, samples.labels, progress=1.0, draws=torch.Generator())
+        assert net.features[1].num_batches_tracked == 0
+        assert net.training
+
+    def test_passes(self) -> None:
+        assert ScorpioRecipe(scorpio=V1).passes == (3, 6)
+
+
+class TestAmo:
+    def test_it_goes_on_from_a_state_bit_by_bit(self) -> None:
+        """Two objectives, one of which is given the other's state after some batches."""
+        recipe, samples, net = AmoRecipe.scor_pio_2(EPSILON), first(96), small()
+        batches = torch.arange(96).split(24)
+
+        def losses(objective: Any, order: list[int], seed: int) -> list[float]:
+            draws = torch.Generator().manual_seed(seed)
+            return [
+                float(
+                    objective.loss(
+                        net,
+                        samples.images[batches[i]],
+                        samples.labels[batches[i]],
+                        batches[i],
+                        progress=0.5,
+                        draws=draws,
+                    ).detach()
+                )
+                for i in order
+            ]
+
+        one = begin(recipe, 96, (1, 8, 8))
+        losses(one, [0, 1, 2, 3, 0], seed=0)
+        other = begin(recipe, 96, (1, 8, 8))
+        other.load_state_dict(one.state_dict())
+        assert losses(one, [1, 2, 3, 0, 1], seed=1) == losses(other, [1, 2, 3, 0, 1], seed=1)
+        fresh = begin(recipe, 96, (1, 8, 8))
+        assert losses(fresh, [1, 2], seed=1) != losses(one, [1, 2], seed=1)
+
+    def test_a_state_of_another_training_set(self) -> None:
+        state = begin(AmoRecipe(epsilon=0.1), 5, (1, 8, 8)).state_dict()
+        with pytest.raises(StaleEvidence, match="training set"):
+            begin(AmoRecipe(epsilon=0.1), 6, (1, 8, 8)).load_state_dict(state)
+
+    def test_penalties_come_every_few_updates_on_a_part_of_the_batch(self) -> None:
+        counts: list[int] = []
+
+        class Counting(ConvNet):
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                counts.append(len(images))
+                return super().forward(images)
+
+        recipe = replace(AmoRecipe.scor_pio_2(EPSILON, schedule=ONE), every=3, share=0.25)
+        train(Counting(ConvNetConfig(image_side=8)), first(32 * 4), recipe)
+        # A refresh and the update; with a penalty its two gradients.
+        assert counts == [32, 32, 8, 8, 32, 32, 32, 32, 32, 32, 8, 8]
+
+    def test_passes(self) -> None:
+        assert AmoRecipe(epsilon=0.1).passes == (2, 2)
+        ig = Scorpio(ascent=ASCENT, salience=Salience(steps=2))
+        # g, g+, one product and two gradients of the path: 5 and 5, and 3 to go through.
+        recipe = AmoRecipe(epsilon=0.1, penalty=ig, every=5, share=0.5)
+        assert recipe.passes == pytest.approx((2 + 0.5, 2 + 0.8))
+
+    def test_the_report_counts_parts_of_passes(self) -> None:
+        recipe = AmoRecipe(epsilon=0.1, penalty=V1, every=4, share=0.25, schedule=ONE)
+        report = train(small(), first(64), recipe)
+        assert report.cost.forward_passes == 64 * 2 + 64 * 3 // 16
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"epsilon": 0.0},
+            {"overshoot": 0.0},
+            {"label_smoothing": 1.0},
+            {"every": 0},
+            {"share": 1.5},
+        ],
+        ids=str,
+    )
+    def test_mistakes(self, changes: dict[str, Any]) -> None:
+        with pytest.raises(InvalidInput, match=next(iter(changes))):
+            AmoRecipe(**{"epsilon": 0.1, **changes})
+
+
+class TestSgam:
+    def test_lessons_reach_the_predictor(self) -> None:
+        """With a recipe that does not reach it: the mask is detached."""
+        moved = {}
+        for every in (1, 10**9):
+            model = masked()
+            model.layer.use_variant("detached")
+            recipe = SgamRecipe(
+                recipe=StandardRecipe(schedule=ONE), teacher=SaliencyTeacher(every=every)
+            )
+            before = model.layer.predictor.stem.weight.detach().clone()
+            train(model, first(128), recipe)
+            moved[every] = float((model.layer.predictor.stem.weight.detach() - before).abs().max())
+        assert moved[1] > 2 * moved[10**9] > 0  # the first update has a lesson in both
+
+    @pytest.mark.parametrize("inner", [StandardRecipe(), AmoRecipe(epsilon=0.1)], ids=["a", "b"])
+    def test_states_are_those_of_both(self, inner: Any) -> None:
+        objective = begin(SgamRecipe(recipe=inner), 8, (1, 8, 8))
+        samples = first(8)
+        for _ in range(3):
+            objective.loss(
+                masked(), samples.images, samples.labels, torch.arange(8), progress=0.5,
+                draws=torch.Generator(),
+            )  # fmt: skip
+        state = objective.state_dict()
+        other = begin(SgamRecipe(recipe=inner), 8, (1, 8, 8))
+        other.load_state_dict(state)
+        assert other.state_dict()["updates"] == 3
+        with pytest.raises(InvalidInput, match="state"):
+            begin(StandardRecipe(), 8, (1, 8, 8)).load_state_dict(state)
+
+    def test_a_model_without_the_layer(self) -> None:
+        with pytest.raises(InvalidInput, match=r"Sgam\.wrap"):
+            train(small(), first(32), SgamRecipe(recipe=StandardRecipe(schedule=ONE)))
+
+    def test_passes_and_schedule(self) -> None:
+        recipe = SgamRecipe(recipe=NFgsmRecipe(epsilon=0.1, schedule=ONE))
+        assert recipe.passes == (2 + 1 / 8, 2 + 1 / 8)
+        assert recipe.schedule == ONE
+        assert recipe.bounds == (0.0, 1.0)
+
+
+def test_both_forms_of_recipes_are_told_apart() -> None:
+    assert isinstance(AmoRecipe(epsilon=0.1), KeepingRecipe)
+    plain: Recipe = StandardRecipe()
+    assert not isinstance(plain, KeepingRecipe)
+    assert begin(plain, 3, (1, 8, 8)).state_dict() == {}

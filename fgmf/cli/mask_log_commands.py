@@ -60,6 +60,15 @@ def verify(
 
 
 @log_application.command()
+def repair(log: LogArgument) -> None:
+    """Cut off what a crash left behind after the last record, and say so in the log."""
+    with exits():
+        from fgmf.cli.mask_logs import run_repair
+
+        raise typer.Exit(run_repair(log))
+
+
+@log_application.command()
 def head(log: LogArgument) -> None:
     """Print the head of a log, to be kept elsewhere: its text, and its digest in the last line."""
     with exits():

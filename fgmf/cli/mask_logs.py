@@ -1,4 +1,4 @@
-"""`fgmf log …`: verify a mask log, and print its head."""
+"""`fgmf log …`: verify a mask log, repair it after a crash, print its head."""
 
 from __future__ import annotations
 
@@ -72,4 +72,24 @@ def run_head(log: Path) -> ExitCode:
         raise MaskLogUnreadable(f"expected a checkpoint in {log}, got none")
     say(head.text().rstrip())
     say(head.digest)
+    return ExitCode.PASSED
+
+
+def run_repair(log: Path) -> ExitCode:
+    """Cut off what crashes left behind, and say what.
+
+    Raises:
+        BrokenRecord: Something else is wrong.
+    """
+    from fgmf.mask_log.repairing import repair_log
+
+    repairs = repair_log(log)
+    for repair in repairs:
+        say(
+            f"stream {repair.stream}: cut off after {repair.records} records: "
+            f"{repair.line_bytes} bytes of a record and {repair.pack_bytes} of arrays"
+            f"{', an empty segment' if repair.segment else ''}"
+        )
+    if not repairs:
+        say("nothing to repair")
     return ExitCode.PASSED

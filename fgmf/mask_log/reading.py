@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fgmf.mask_log.records import Record
 
 _WINDOW = 2**20
+_BEGINNING = b'{"at":'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +91,15 @@ def read_segment(
             yield record, place
             offset += len(line)
             on_bytes(len(line))
+
+
+def is_cut_off(tail: bytes) -> bool:
+    """Say whether bytes after the last record can be the beginning of one, or a power cut's zeros.
+
+    Args:
+        tail: Without a newline.
+    """
+    return _BEGINNING.startswith(tail[: len(_BEGINNING)]) or not tail.strip(b"\x00")
 
 
 class PackReader:

@@ -11,7 +11,14 @@ from fgmf.mask_log.completeness import StreamTally
 from fgmf.mask_log.manifest import Expectation
 from fgmf.mask_log.opening import new_state
 from fgmf.mask_log.places import ERASURES
-from fgmf.mask_log.reading import MisplacedRecord, PackReader, Place, TornTail, read_segment
+from fgmf.mask_log.reading import (
+    MisplacedRecord,
+    PackReader,
+    Place,
+    TornTail,
+    is_cut_off,
+    read_segment,
+)
 from fgmf.mask_log.report import StreamReport, Trouble
 
 if TYPE_CHECKING:
@@ -23,8 +30,6 @@ if TYPE_CHECKING:
     from fgmf.mask_log.records import Record
     from fgmf.mask_log.report import TroubleKind
     from fgmf.mask_log.rows import Layout
-
-_BEGINNING = b'{"at":'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +159,7 @@ class StreamVerifier:
     def _read_segments(self) -> None:
         segments = self.directory.segments(self.name)
         if not segments:
-            self._trouble("torn", "the stream has no record yet")
+            self._trouble("incomplete", "the stream has no record")
         for position, segment in enumerate(segments):
             if segment != position:
                 self._trouble("tampered", f"segment {position:06d}.jsonl is not there")
@@ -241,8 +246,7 @@ class StreamVerifier:
 
     def _is_cut_off(self, place: Place) -> bool:
         """Say whether bytes at the end can be the beginning of a record, or zeros."""
-        tail = self.directory.read_tail(self.name, place.segment, place.offset)
-        return _BEGINNING.startswith(tail[: len(_BEGINNING)]) or not tail.strip(b"\x00")
+        return is_cut_off(self.directory.read_tail(self.name, place.segment, place.offset))
 
     def _pack_ends(self, pack: PackReader, place: Place, *, last: bool) -> bool:
         state = self.state

@@ -177,6 +177,7 @@ KEPT: dict[str, tuple[str, str]] = {
     "value of a parent": ("class C:\n    v = VALUE\nclass kept(C):\n    pass", "kept.v"),
     "members": ("class kept(enum.Enum):\n    v = VALUE", "kept.v.value"),
     "default of a function": ("def kept(v=VALUE):\n    return v", "kept()"),
+    "named default": ("def kept(*, v=VALUE):\n    return v", "kept()"),
     "attribute of a function": ("def kept():\n    return kept.v\nkept.v = VALUE", "kept()"),
     "closure": ("def outer(v):\n    return lambda: v\nkept = outer(VALUE)", "kept()"),
     "function behind a function": (

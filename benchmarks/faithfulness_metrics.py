@@ -29,8 +29,8 @@ FOREIGN = ("blur", "inpainting", "other image")
 """Replacements that no part of any explainer's own measurement uses."""
 METRICS = ("deletion", "insertion", "gap", "correlation")
 
-STEPS = 20
-GAP_STEP = 4
+STEPS = 10
+GAP_STEP = 2
 SETS = 60
 SET_SHARE = 0.2
 _ROWS = 1024

@@ -100,13 +100,13 @@ class Pgca(Method):
     zero: float = 0.0
     layer: str = AUTOMATIC
     output: Literal["auto", "log-odds", "logit", "probability"] = "auto"
-    smoothing_samples: int = 8
+    smoothing_samples: int = 6
     smoothing_deviation: float = 0.15
-    path_samples: int = 12
+    path_samples: int = 6
     path_share: float = 0.5
-    return_share: float = 0.4
+    return_share: float = 0.3
     return_floor: float = 0.02
-    blur_scale: float = 0.25
+    blur_scale: float = 0.18
     blur_least: float = 0.25
     blur_most: float = 1.5
     gain: float = 1.0

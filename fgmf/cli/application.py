@@ -277,6 +277,55 @@ def selftest(  # noqa: PLR0913 - one parameter per option
 
 
 @application.command()
+def explain(  # noqa: PLR0913 - one parameter per option
+    gate_file: GateFileArgument = None,
+    *,
+    model: Annotated[
+        str | None, typer.Option(help="Name of the model, where the file has several.")
+    ] = None,
+    explainer: Annotated[str, typer.Option(help="Name of the explainer.")] = "pgca",
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A parameter of the explainer. Can be repeated."),
+    ] = None,
+    images: Annotated[
+        int, typer.Option(min=1, help="How many images, from the first of the data on.")
+    ] = 8,
+    target: Annotated[
+        Literal["predicted", "label"], typer.Option(help="Which class is explained.")
+    ] = "predicted",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Directory to write to; .fgmf/explanations/EXPLAINER by default."),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Score other explainers beside it.")
+    ] = False,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    batch_size: BatchSizeOption = None,
+) -> None:
+    """Show what a model's decisions rest on: heat maps, stages, curves."""
+    with exits():
+        from fgmf.cli.explaining import ExplainRequest, run_explain
+
+        request = ExplainRequest(
+            path=gate_file,
+            model=model,
+            explainer=explainer,
+            parameters=tuple(parameter or ()),
+            images=images,
+            target=target,
+            output=output,
+            compare=compare,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+        )
+        raise typer.Exit(run_explain(request))
+
+
+@application.command()
 def schema(
     document: Annotated[Literal["gatefile", "report"], typer.Argument(help="Which one.")],
 ) -> None:

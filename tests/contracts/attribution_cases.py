@@ -8,6 +8,8 @@ import torch
 from tiny_models import make_images
 
 from fgmf.attribution.building import explainer
+from fgmf.explaining.comparing import compare_explainers
+from fgmf.explaining.showing import ShownImages, explain_and_measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 IMAGES = make_images(6, margin=0.05)
 TARGETS = torch.arange(6) % 3
+SHOWN = ShownImages(images=IMAGES, targets=TARGETS)
 
 
 def explained(classifier: Classifier, name: str) -> None:
@@ -25,10 +28,17 @@ def explained(classifier: Classifier, name: str) -> None:
 
 ATTRIBUTION_CASES: dict[str, Callable[[Classifier], object]] = {
     # Every explainer has its own: test_explainers_restore.py.
+    "fgmf.explaining.comparing.compare_explainers": lambda c: compare_explainers(
+        c, IMAGES, TARGETS, {"gradient": explainer("gradient")}
+    ),
+    "fgmf.explaining.showing.explain_and_measure": lambda c: explain_and_measure(
+        explainer("gradient"), c, SHOWN, seed=0
+    ),
     "fgmf.attribution.method.Method.explain": lambda c: explained(c, "gradient"),
 }
 NOT_ATTRIBUTING = {
     "fgmf.attribution.interface.Explainer.explain",  # a protocol
     "fgmf.attribution.request.Request.__init__",  # values only
+    "fgmf.explaining.showing.write_explanations",  # asks for its name and bounds
     "fgmf.attribution.request.make_request",  # looks at values only
 }

@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from fgmf.attacks.catalogue import CatalogueEntry
+    from fgmf.attribution.catalogue import ExplainerEntry
     from fgmf.corruptions import CorruptionEntry
 
 ROOT = Path(__file__).parents[2]
@@ -127,11 +128,12 @@ def test_every_finding_is_described() -> None:
     assert _missing_rows("findings.md", rows) == ""
 
 
-def _attack_row(entry: CatalogueEntry) -> str:
-    def shown(default: object) -> str:
-        return str(default).lower() if isinstance(default, bool | str) else f"{default:g}"
+def _shown(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool | str) else f"{default:g}"
 
-    parameters = ", ".join(f"`{k}` ({shown(p.default)})" for k, p in entry.parameters.items())
+
+def _attack_row(entry: CatalogueEntry) -> str:
+    parameters = ", ".join(f"`{k}` ({_shown(p.default)})" for k, p in entry.parameters.items())
     gradient = "yes" if entry.needs_gradient else "no"
     return f"| `{entry.name}` | {', '.join(entry.norms)} | {gradient} | {parameters} |"
 
@@ -140,6 +142,20 @@ def test_every_attack_is_described_with_its_parameters() -> None:
     from fgmf.attacks.catalogue import CATALOGUE
 
     assert _missing_rows("gate-file.md", [_attack_row(e) for e in CATALOGUE.values()]) == ""
+
+
+def _explainer_row(entry: ExplainerEntry) -> str:
+    parameters = ", ".join(f"`{k}` ({_shown(p.default)})" for k, p in entry.parameters.items())
+    gradient, draws = ("yes" if flag else "no" for flag in (entry.needs_gradient, entry.random))
+    return f"| `{entry.name}` | {gradient} | {draws} | {parameters} |"
+
+
+def test_every_explainer_is_described_with_its_parameters() -> None:
+    from fgmf.attribution.catalogue import EXPLAINERS, PGCA_PARAMETERS
+
+    rows = [_explainer_row(entry) for entry in EXPLAINERS.values()]
+    rows += [f"| `{k}` | {_shown(p.default)} | {p.meaning} |" for k, p in PGCA_PARAMETERS.items()]
+    assert _missing_rows("explanations.md", rows) == ""
 
 
 def _corruption_row(entry: CorruptionEntry) -> str:

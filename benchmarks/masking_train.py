@@ -16,7 +16,7 @@ from benchmarks.masking_specimens import specimens_module
 if TYPE_CHECKING:
     from specimens.plans import Plan
 
-FAMILIES = ("honest", "open")
+FAMILIES = ("honest", "open", "held_out")
 
 
 def all_plans() -> dict[str, Plan]:

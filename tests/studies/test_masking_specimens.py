@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from specimens.held_out.catalogue import held_out_specimens
 from specimens.honest.catalogue import honest_specimens
 from specimens.open.catalogue import open_specimens
 from specimens.oracles.proof import QUICK, prove
@@ -19,7 +20,9 @@ SPLIT = json.loads(
     (Path(__file__).resolve().parents[2] / "benchmarks" / "masking_split.json").read_text()
 )
 OPEN = {specimen.name: specimen for specimen in open_specimens()}
+HELD_OUT = {specimen.name: specimen for specimen in held_out_specimens()}
 HONEST = {specimen.name: specimen for specimen in honest_specimens()}
+ALL = [*OPEN.values(), *HONEST.values(), *HELD_OUT.values()]
 COUNT = 50
 SLACK = 0.02  # one image of 50: the full study has 160
 PROVEN = ("logits-x1000", "rounded-16", "hook-flip", "call-counter", "random-ripple")
@@ -29,11 +32,12 @@ TRUSTED = ("plain-gelu", "pgd-0", "straight-through-64", "log-softmax")
 def test_names_are_unique_and_every_open_mechanism_has_a_specimen() -> None:
     assert len(OPEN) == len(open_specimens())
     assert len(HONEST) == len(honest_specimens())
-    assert not set(OPEN) & set(HONEST)
+    assert len({*OPEN, *HONEST, *HELD_OUT}) == len(OPEN) + len(HONEST) + len(HELD_OUT)
     assert {specimen.mechanism for specimen in OPEN.values()} == set(SPLIT["open"])
+    assert {specimen.mechanism for specimen in HELD_OUT.values()} == set(SPLIT["held_out"])
 
 
-@pytest.mark.parametrize("specimen", [*OPEN.values(), *HONEST.values()], ids=lambda s: s.name)
+@pytest.mark.parametrize("specimen", ALL, ids=lambda s: s.name)
 def test_a_specimen_reads_its_images(specimen: Specimen) -> None:
     subject = specimen.build()
     with torch.no_grad():

@@ -35,7 +35,7 @@ from specimens.open.logits import (
     softsign,
 )
 from specimens.open.plans import PLANS, rounded_mask, soft_mask_reader, thermometer
-from specimens.open.randomness import RandomRipple
+from specimens.open.randomness import Dithered, RandomRipple
 from specimens.plans import images_of, trained
 from specimens.value import Specimen, Twin
 
@@ -299,6 +299,22 @@ RANDOM = (
         "the same on a robust network",
         random=True,
         draws=8,
+    ),
+    behind(
+        "dithered",
+        "test-time-randomness",
+        "plain-1",
+        lambda: Dithered(24),
+        "24 levels, rounded up or down at random",
+        random=True,
+    ),
+    behind(
+        "dithered-robust",
+        "test-time-randomness",
+        "pgd-0",
+        lambda: Dithered(16),
+        "16 levels, rounded up or down at random",
+        random=True,
     ),
     _trained_random("random-noise", "Gaussian noise of .3, also in training"),
     _trained_random("random-resize", "size and place drawn for each batch, also in training"),

@@ -20,6 +20,18 @@ class NoisyInput(nn.Module):
         return images + self.deviation * torch.randn_like(images)
 
 
+class Dithered(nn.Module):
+    """Few grey levels, rounded up or down at random, right on average."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        scaled = images * (self.levels - 1)
+        return (scaled + torch.rand_like(images)).floor() / (self.levels - 1)
+
+
 class Dropped(nn.Module):
     """Dropout that stays on, on pixels or hidden values."""
 

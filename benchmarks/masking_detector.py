@@ -1,0 +1,175 @@
+"""How many masked models does a detector find, and how many honest ones does it flag?
+
+    python -m benchmarks.masking_detector                     # gate and peers, open + honest
+    python -m benchmarks.masking_detector --detectors gate    # our gate alone
+    python -m benchmarks.masking_detector --held-out          # the first run on mechanisms that the
+                                                              # gate was not built with; only once
+    python -m benchmarks.masking_detector --scales            # known answers: logits x 1 ... 1000
+
+A detector is a function from a subject to a `Finding`: masked, suspicious, undecided, clean or
+error. The gate sees the model, its images, labels and threat, and nothing else. Rows are kept one
+by one, under a digest of the detector's source: an interrupted run goes on, and a changed detector
+is measured anew. Passes are forward + backward for each image, over those of a PGD-40 (80).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmarks.masking_detectors import DETECTORS, source_digest
+from benchmarks.masking_specimens import FAMILIES, family
+from benchmarks.masking_tables import summary, tables
+from benchmarks.pairing import machine_facts
+
+if TYPE_CHECKING:
+    from specimens.value import Specimen
+
+RESULTS = Path(__file__).resolve().parent / "results"
+OPEN = RESULTS / "masking_detector.json"
+FIRST = RESULTS / "masking_held_out_first.json"
+SCALES = RESULTS / "masking_scales.json"
+
+
+def measured(detector: str, specimen: Specimen) -> dict[str, Any]:
+    """One row; an exception of the detector is its verdict "error"."""
+    subject = specimen.build()
+    started, wall = time.process_time(), time.perf_counter()
+    row: dict[str, Any]
+    try:
+        finding = DETECTORS[detector](subject)
+        row = {
+            "verdict": finding.verdict,
+            "mechanisms": list(finding.mechanisms),
+            "passes_over_pgd40": round(finding.passes / (80 * finding.images), 3),
+            "images": finding.images,
+            "reason": finding.reason,
+        }
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is no finding
+        print("".join(traceback.format_exception(error)[-3:]), flush=True)
+        row = {
+            "verdict": "error",
+            "mechanisms": [],
+            "passes_over_pgd40": None,
+            "images": len(subject.images),
+            "reason": f"{type(error).__name__}: {error}",
+        }
+    return {
+        "detector": detector,
+        "specimen": specimen.name,
+        "mechanism": specimen.mechanism,
+        "label": specimen.label,
+        **row,
+        "cpu_seconds": round(time.process_time() - started, 2),
+        "seconds": round(time.perf_counter() - wall, 2),
+        "source": source_digest(detector),
+    }
+
+
+class Book:
+    """Rows on disk, by detector and specimen."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, Any]] = {}
+        if path.is_file():
+            known = json.loads(path.read_text(encoding="utf-8"))["rows"]
+            self.rows = {f"{row['detector']}/{row['specimen']}": row for row in known}
+
+    def has(self, detector: str, specimen: Specimen) -> bool:
+        """Whether a row of the detector as it is now is there."""
+        row = self.rows.get(f"{detector}/{specimen.name}")
+        return row is not None and row["source"] == source_digest(detector)
+
+    def take(self, row: dict[str, Any]) -> None:
+        """Keep a row, and write everything."""
+        self.rows[f"{row['detector']}/{row['specimen']}"] = row
+        rows = [self.rows[key] for key in sorted(self.rows)]
+        document = {
+            "question": __doc__,
+            "summary": summary(rows),
+            "rows": rows,
+            "machine": machine_facts(),
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".writing")
+        partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        partial.replace(self.path)
+
+
+def run(book: Book, detectors: list[str], specimens: tuple[Specimen, ...], *, again: bool) -> None:
+    """Measure what is missing."""
+    for detector in detectors:
+        for specimen in specimens:
+            if not again and book.has(detector, specimen):
+                continue
+            row = measured(detector, specimen)
+            book.take(row)
+            print(
+                f"{detector:<11} {specimen.name:<28} {specimen.label:<20} -> {row['verdict']:<10} "
+                f"{row['passes_over_pgd40'] or 0:6.2f} x PGD-40  {row['cpu_seconds']:6.1f} s CPU  "
+                f"{', '.join(row['mechanisms'])}",
+                flush=True,
+            )
+
+
+def held_out(detectors: list[str]) -> None:
+    """The first run on the held-out mechanisms, kept once and for all."""
+    if FIRST.exists():
+        raise SystemExit(
+            f"{FIRST.name} holds the first run, and there is only one; a later run goes elsewhere: "
+            "--family held-out --output FILE"
+        )
+    unfinished = FIRST.with_suffix(".partial")
+    book = Book(unfinished)
+    run(book, detectors, family("held-out"), again=False)
+    unfinished.replace(FIRST)
+    print(tables(list(book.rows.values())))
+
+
+def scales() -> tuple[Specimen, ...]:
+    """One network with its logits times 1, 10, 100 and 1000."""
+    from benchmarks.masking_scales import scaled_specimens
+
+    return scaled_specimens()
+
+
+def main() -> None:
+    """Run what was asked for, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), choices=list(DETECTORS))
+    parser.add_argument("--family", nargs="+", default=["open", "honest"], choices=list(FAMILIES))
+    parser.add_argument("--held-out", action="store_true", help="the first run; refuses a second")
+    parser.add_argument("--scales", action="store_true", help="the control with known answers")
+    parser.add_argument("--only", nargs="+", help="names of specimens")
+    parser.add_argument("--again", action="store_true", help="also rows that are there")
+    parser.add_argument("--output", type=Path, help="where rows are kept")
+    parser.add_argument("--tables", action="store_true", help="only print what is kept")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.held_out:
+        held_out(options.detectors)
+        return
+    if "held-out" in options.family and not (FIRST.exists() and options.output):
+        raise SystemExit("held-out ones: once with --held-out, then with --output FILE")
+    book = Book(options.output or (SCALES if options.scales else OPEN))
+    if not options.tables:
+        specimens = (
+            scales()
+            if options.scales
+            else tuple(s for name in options.family for s in family(name))
+        )
+        if options.only is not None:
+            specimens = tuple(s for s in specimens if s.name in options.only)
+        run(book, options.detectors, specimens, again=options.again)
+    print(tables(list(book.rows.values())))
+
+
+if __name__ == "__main__":
+    main()

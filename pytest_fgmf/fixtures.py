@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
+
+from pytest_fgmf.explanation_assertions import ExplanationAssertions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,13 +15,13 @@ if TYPE_CHECKING:
     from fgmf.classifier import Classifier
     from fgmf.datasets import Samples
     from fgmf.gates import AttackSpecification
-    from fgmf.gates.specification import Gate
+    from fgmf.gates.specification import Gate, GateSpecification
     from fgmf.types import Norm, Population
     from fgmf.verdict import Verdict
     from pytest_fgmf.session import GateSession
 
 
-class GateFixture:
+class GateFixture(ExplanationAssertions):
     """What a test gets as `fgmf`: gates on the session's model and data.
 
     Every verdict is in the table, the report and the JUnit file of the run, whether the test
@@ -128,11 +130,9 @@ class GateFixture:
             GateError: It could not be measured, or an argument is wrong.
         """
         __tracebackhide__ = True
-        from fgmf.errors import InvalidGateFile
         from fgmf.gates import RobustnessGate
 
-        name = name or self._next_name()
-        values = {
+        values: dict[str, object] = {
             "norm": norm,
             "epsilon": epsilon,
             "min_robust_accuracy": min_robust_accuracy,
@@ -150,7 +150,7 @@ class GateFixture:
             "criterion": criterion,
             "target": target,
             "top_k": top_k,
-            "name": name,
+            "name": name or self._next_name(),
             "required": required,
             "model": model,
             "seed": seed,
@@ -158,15 +158,7 @@ class GateFixture:
             "inconclusive": inconclusive,
             "save_failures": save_failures,
         }
-        try:
-            gate = RobustnessGate(**values)  # type: ignore[arg-type] # validated at run time
-        except InvalidGateFile as error:
-            problems = "; ".join(map(str, error.problems))
-        else:
-            return self.assert_gate(gate)
-        from fgmf.running import error_verdict
-
-        return self._settle(error_verdict(name, "robustness", f"invalid gate: {problems}"))
+        return self._assert_specified(RobustnessGate, values)
 
     def assert_no_gradient_masking(  # noqa: PLR0913 - the fields of the gate, each with its type
         self,
@@ -198,35 +190,26 @@ class GateFixture:
             GateError: It could not be measured, or an argument is wrong.
         """
         __tracebackhide__ = True
-        from fgmf.errors import InvalidGateFile
         from fgmf.gates import GradientMaskingGate
 
-        name = name or self._next_name()
-        try:
-            gate = GradientMaskingGate(
-                norm=norm,
-                epsilon=epsilon,
-                min_gap=min_gap,
-                suspicious=suspicious,
-                suite=suite,
-                images=images,
-                confidence=confidence,
-                max_seconds=max_seconds,
-                name=name,
-                required=required,
-                model=model,
-                seed=seed,
-                waive=tuple(waive),
-                inconclusive=inconclusive,
-                save_failures=save_failures,
-            )
-        except InvalidGateFile as error:
-            problems = "; ".join(map(str, error.problems))
-        else:
-            return self.assert_gate(gate)
-        from fgmf.running import error_verdict
-
-        return self._settle(error_verdict(name, "gradient-masking", f"invalid gate: {problems}"))
+        values: dict[str, object] = {
+            "norm": norm,
+            "epsilon": epsilon,
+            "min_gap": min_gap,
+            "suspicious": suspicious,
+            "suite": suite,
+            "images": images,
+            "confidence": confidence,
+            "max_seconds": max_seconds,
+            "name": name or self._next_name(),
+            "required": required,
+            "model": model,
+            "seed": seed,
+            "waive": tuple(waive),
+            "inconclusive": inconclusive,
+            "save_failures": save_failures,
+        }
+        return self._assert_specified(GradientMaskingGate, values)
 
     def replay(self, directory: Path) -> None:
         """Show saved adversarial examples to the model again.
@@ -240,6 +223,24 @@ class GateFixture:
         """
         __tracebackhide__ = True
         self._settle(self._session.replay(directory, self._model))
+
+    def _assert_specified(
+        self, specification: type[GateSpecification], values: Mapping[str, object]
+    ) -> None:
+        """Measure the gate that the values describe; wrong ones are outcome ERROR."""
+        __tracebackhide__ = True
+        from fgmf.errors import InvalidGateFile
+
+        try:
+            gate = specification(**values)  # type: ignore[arg-type] # validated at run time
+        except InvalidGateFile as error:
+            problems = "; ".join(map(str, error.problems))
+        else:
+            return self.assert_gate(cast("Gate", gate))
+        from fgmf.running import error_verdict
+
+        kind = str(specification.model_fields["kind"].default)
+        return self._settle(error_verdict(str(values["name"]), kind, f"invalid gate: {problems}"))
 
     def _named(self, gate: Gate) -> Gate:
         copy = getattr(gate, "model_copy", None)

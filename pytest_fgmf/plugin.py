@@ -208,6 +208,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "corruption: gates on accuracy under common corruptions",
         "gradient_masking: gates on gradient masking",
         "faithfulness: gates on the faithfulness of explanations",
+        "explanation_stability: gates on whether explanations stay the same",
         "mask_log: gates on logs of saliency masks",
     ):
         config.addinivalue_line("markers", line)

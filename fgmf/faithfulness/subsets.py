@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Whole = NDArray[np.int64]
 
 _SHARE = 4
+_NUMBERS_AT_ONCE = 1_000_000
 
 
 def faithfulness_correlation(task: MetricTask) -> tuple[Floats, Floats]:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 from fgmf.gates.attack_selftest import AttackSelftestGate
 from fgmf.gates.corruption import CorruptionGate
+from fgmf.gates.explanation_stability import ExplanationStabilityGate
+from fgmf.gates.explanations import ExplainerSpecification, MetricSpecification
+from fgmf.gates.faithfulness import FaithfulnessGate
 from fgmf.gates.gradient_masking import GradientMaskingGate
 from fgmf.gates.mask_log import MaskLogGate
 from fgmf.gates.robustness import AttackSpecification, RobustnessGate
@@ -30,10 +33,14 @@ __all__ = [
     "AttackSelftestGate",
     "AttackSpecification",
     "CorruptionGate",
+    "ExplainerSpecification",
+    "ExplanationStabilityGate",
+    "FaithfulnessGate",
     "Gate",
     "GateSpecification",
     "GradientMaskingGate",
     "MaskLogGate",
+    "MetricSpecification",
     "Progress",
     "RobustnessGate",
     "RunContext",
@@ -44,6 +51,8 @@ __all__ = [
 _OWN_KINDS: dict[str, type[GateSpecification]] = {
     "attack-selftest": AttackSelftestGate,
     "corruption": CorruptionGate,
+    "explanation-stability": ExplanationStabilityGate,
+    "faithfulness": FaithfulnessGate,
     "gradient-masking": GradientMaskingGate,
     "mask-log": MaskLogGate,
     "robustness": RobustnessGate,

@@ -13,6 +13,7 @@ from fgmf.reporting.evidence import (
     records_of,
     text_of,
 )
+from fgmf.reporting.explanations import render_explanations
 from fgmf.reporting.headline import decisive_condition, describe_condition
 from fgmf.reporting.mask_logs import render_mask_log
 from fgmf.reporting.masking import render_masking
@@ -49,9 +50,9 @@ def render_details(verdict: Verdict) -> str:
 
     Returns:
         Printable lines without the headline: reason, conditions, both halves of a replay,
-        attacks, corruptions or masking, worst classes, findings with their fix, which images
-        broke or could not be verified, where counterexamples were saved, cost, and the command that
-        reproduces the verdict.
+        attacks, corruptions, explanations or masking, worst classes, findings with their fix,
+        which images broke or could not be verified, where counterexamples were saved, cost, and
+        the command that reproduces the verdict.
     """
     sections = (
         _reason(verdict),
@@ -59,6 +60,7 @@ def render_details(verdict: Verdict) -> str:
         describe_replay(verdict),
         _attacks(verdict),
         render_corruptions(verdict),
+        render_explanations(verdict),
         render_masking(verdict),
         render_mask_log(verdict),
         _classes(verdict),

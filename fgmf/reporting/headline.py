@@ -25,6 +25,10 @@ _RELATIONS = {
 }
 
 
+_MANY_QUANTITIES = frozenset({"explanation-stability", "faithfulness"})
+"""Kinds whose main quantity is not always the same, so that it is always named."""
+
+
 def render_headline(verdict: Verdict) -> str:
     """Say in one line what was measured, how sure it is, and what was required.
 
@@ -44,7 +48,8 @@ def render_headline(verdict: Verdict) -> str:
     if decisive is None:
         claim = first_line(verdict.reason) or str(verdict.outcome)
     else:
-        claim = describe_condition(decisive, named=decisive is not verdict.conditions[0])
+        named = decisive is not verdict.conditions[0] or verdict.kind in _MANY_QUANTITIES
+        claim = describe_condition(decisive, named=named)
     accepted = ", accepted" if verdict.passed and verdict.outcome is not Outcome.PASS else ""
     context = f" ({'; '.join(parts)})" if parts else ""
     return f"{kind}: {claim}{accepted}{context}"

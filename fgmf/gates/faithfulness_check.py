@@ -1,0 +1,178 @@
+"""Carrying out a faithfulness gate: preflight, sample, measure, judge, keep the evidence."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fgmf.attribution.building import explainer
+from fgmf.attribution.catalogue import find_explainer
+from fgmf.datasets import collect_samples
+from fgmf.faithfulness.comparing import ComparisonPlan, compare_with_references
+from fgmf.faithfulness.intervals import score_interval, smallest_mean_interval
+from fgmf.faithfulness.scores import MetricPlan
+from fgmf.gates.checking import GateCheck, settled
+from fgmf.gates.faithfulness_evidence import evidence_of_faithfulness
+from fgmf.gates.subject import choose_images
+from fgmf.preflight import inspect
+from fgmf.seeding import derive_seed
+from fgmf.statistics import compare_to_limit
+from fgmf.verdict import Condition, Interval, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from fgmf.classifier import Classifier
+    from fgmf.faithfulness.comparing import FaithfulnessMeasurement, MetricComparison
+    from fgmf.gates.faithfulness import Demand, FaithfulnessGate
+    from fgmf.gates.specification import RunContext
+    from fgmf.gates.subject import MeasuredImages
+    from fgmf.types import Images, Labels
+
+
+def check_faithfulness(
+    gate: FaithfulnessGate,
+    classifier: Classifier,
+    images: Images,
+    labels: Labels,
+    context: RunContext,
+) -> Verdict:
+    """Carry out a faithfulness gate; see :meth:`fgmf.gates.FaithfulnessGate.check`."""
+    check = _Check(
+        gate=gate,
+        kind=gate.kind,
+        threshold=gate.demands()[0].threshold,
+        classifier=classifier,
+        context=context,
+    )
+    return check.carry_out(images, labels)
+
+
+@dataclass(kw_only=True)
+class _Check(GateCheck):
+    gate: FaithfulnessGate
+
+    def run(self, images: Images, labels: Labels) -> Verdict:
+        gate, deadline = self.gate, None
+        if gate.max_seconds is not None:
+            deadline = time.monotonic() + gate.max_seconds
+        samples = collect_samples((images, labels))
+        self.findings = inspect(
+            self.classifier,
+            samples,
+            kind=gate.kind,
+            waive=gate.waive,
+            seed=self.seed,
+            needs_gradient=find_explainer(gate.explainer.name).needs_gradient,
+        )
+        blocked = self.blocked()
+        if blocked is not None:
+            return blocked
+        subject = choose_images(
+            samples,
+            count=gate.images,
+            seed=self.seed,
+            bounds=self.classifier.bounds,
+            dtype=self.classifier.dtype,
+        )
+        accepted = "forward-changes-state" in gate.waive
+        with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
+            measurement = self._measure(subject, deadline)
+        return self._verdict(measurement, subject)
+
+    def _measure(self, subject: MeasuredImages, deadline: float | None) -> FaithfulnessMeasurement:
+        gate = self.gate
+        targets = subject.labels
+        if gate.target == "prediction":
+            targets = self.classifier.predict(subject.images)
+        asked = dict.fromkeys((demand.metric, demand.replacement) for demand in gate.demands())
+        plan = ComparisonPlan(
+            metrics=tuple(
+                MetricPlan(
+                    metric=metric.name,
+                    parameters=metric.parameters,
+                    replacement=replacement or None,
+                )
+                for metric, replacement in asked
+            ),
+            references=gate.references if self._margins_asked else (),
+            seed=self.seed,
+            deadline=deadline,
+            on_progress=self.report_progress,
+        )
+        method = explainer(gate.explainer.name, gate.explainer.parameters)
+        return compare_with_references(
+            method, self.classifier, subject.images, targets, plan, keys=subject.keys
+        )
+
+    @property
+    def _margins_asked(self) -> bool:
+        return any(demand.quantity == "margin" for demand in self.gate.demands())
+
+    def _verdict(self, measurement: FaithfulnessMeasurement, subject: MeasuredImages) -> Verdict:
+        gate = self.gate
+        compared = {
+            (one.plan.metric, one.plan.replacement or ""): one for one in measurement.comparisons
+        }
+        conditions = tuple(
+            self._condition(demand, compared[demand.metric.name, demand.replacement], subject)
+            for demand in gate.demands()
+        )
+        unmeasured = any(one.scores is None for one in measurement.comparisons)
+        outcome, reason = settled(
+            conditions, failure=None, undecided=len(subject.indices) if unmeasured else 0
+        )
+        main = conditions[0]
+        return Verdict(
+            gate=self.name,
+            kind=gate.kind,
+            outcome=outcome,
+            reason=reason,
+            measured=main.measured,
+            interval=main.interval,
+            threshold=main.threshold,
+            direction=main.direction,
+            image_count=len(subject.indices),
+            seed=self.seed,
+            reproduce=self.context.reproduce,
+            conditions=conditions,
+            findings=self.findings,
+            evidence=evidence_of_faithfulness(gate, measurement, subject, self.classifier),
+        )
+
+    def _condition(
+        self, demand: Demand, comparison: MetricComparison, subject: MeasuredImages
+    ) -> Condition:
+        name = demand.metric.name.replace("-", "_")
+        measured, interval, outcome = None, None, Outcome.INCONCLUSIVE
+        if comparison.scores is not None:
+            measured, interval = self._bounded(demand, comparison, subject)
+            outcome = compare_to_limit(interval, demand.threshold, direction=demand.direction)
+        return Condition(
+            quantity=f"{name}_margin" if demand.quantity == "margin" else name,
+            measured=measured,
+            interval=interval,
+            threshold=demand.threshold,
+            outcome=outcome,
+            subject=demand.replacement,
+            direction=demand.direction,
+        )
+
+    def _bounded(
+        self, demand: Demand, comparison: MetricComparison, subject: MeasuredImages
+    ) -> tuple[float, Interval]:
+        gate = self.gate
+        population = subject.dataset_size if gate.population == "dataset" else None
+        seed = derive_seed(self.seed, "interval", demand.metric.name, demand.replacement)
+        if demand.quantity == "margin":
+            margins = list(comparison.margins().values())
+            interval = smallest_mean_interval(
+                margins, confidence=gate.confidence, seed=seed, population=population
+            )
+            return min(float(margin.mean()) for margin in margins), interval
+        if comparison.scores is None:
+            raise TypeError("a comparison without scores has no interval")
+        values = comparison.scores.values
+        interval = score_interval(
+            values, confidence=gate.confidence, seed=seed, population=population
+        )
+        return float(values.mean()), interval

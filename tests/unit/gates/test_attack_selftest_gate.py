@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_models import ConvModel, classify, make_images
+from tiny_models import ConvModel, classify, make_images, measure
 from torch import nn
 
 from fgmf.attacks.foolbox_bridge import AttackResult, FoolboxAttack
 from fgmf.errors import InvalidGateFile
 from fgmf.gates import AttackSelftestGate, RobustnessGate, RunContext
+from fgmf.gates.attack_selftest_check import _Check
 from fgmf.gates.robustness_attacks import gate_plans
 from fgmf.reporting import render_details, render_headline
+from fgmf.selftest import ScalingMeasurement
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from fgmf.attacks.foolbox_bridge import AttackBatch
     from fgmf.datasets import Samples
     from fgmf.gates import Progress
+    from fgmf.robustness import RobustnessMeasurement
     from fgmf.verdict import Verdict
 
 IMAGES = make_images(40, margin=0.05)
@@ -116,6 +120,44 @@ def test_too_few_valid_images_decide_nothing() -> None:
     assert "a separating read-out was found for" in verdict.reason
     assert verdict.measured is None
     assert not verdict.passed
+
+
+def test_without_any_valid_image_nothing_is_decided_whatever_is_asked() -> None:
+    class Steps(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            step = images.flatten(1)[:, :8].mean(dim=1).mul(8).round() - 4
+            return torch.stack([step, -step], dim=1)
+
+    waive = ("epsilon-tiny", *LENIENT["waive"])
+    verdict = _check(Steps(), min_valid=0.0, epsilon=1e-4, waive=waive)
+    assert verdict.evidence, verdict.reason
+    assert verdict.evidence["valid_count"] == 0
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "for 0 of 40 images only" in verdict.reason
+
+
+@pytest.mark.parametrize("part", ["failed", "undecided"])
+@pytest.mark.parametrize("where", ["plain", "scaled"])
+def test_an_image_that_a_scale_could_not_be_measured_on_is_not_kept(part: str, where: str) -> None:
+    classifier = classify(ConvModel())
+    with classifier.guard():
+        labels = classifier.predict(IMAGES)
+    sure = measure(classifier, IMAGES, labels, epsilon=1e-4)
+    assert not bool(sure.broken.any())
+    doubtful = replace(sure, **{part: torch.ones_like(sure.broken)})  # type: ignore[arg-type]
+    gate = AttackSelftestGate(norm="linf", epsilon=0.1)
+    check = _Check(
+        gate=gate, kind=gate.kind, threshold=0.9, classifier=classifier, context=RunContext()
+    )
+
+    def judged(plain: RobustnessMeasurement, scaled: RobustnessMeasurement) -> Outcome:
+        measurement = ScalingMeasurement(plain=plain, scaled={10.0: scaled})
+        (condition,) = check._scaling_conditions(measurement)
+        return condition.outcome
+
+    assert judged(sure, sure) is Outcome.PASS
+    pair = (doubtful, sure) if where == "plain" else (sure, doubtful)
+    assert judged(*pair) is Outcome.INCONCLUSIVE
 
 
 def test_success_no_better_than_chance_fails() -> None:

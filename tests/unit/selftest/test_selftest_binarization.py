@@ -104,6 +104,29 @@ def test_images_that_cannot_be_separated_count_as_invalid() -> None:
     assert all(result.passes[at] == 0 for at in (~result.valid).nonzero().flatten().tolist())
 
 
+def test_a_readout_that_does_not_hold_in_fresh_passes_says_nothing() -> None:
+    class Paired(ConvModel):
+        """Answers two images at once as if there were none."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images if len(images) != 2 else images * 0)
+
+    assert bool(_test().valid.all())
+    assert not bool(_test(Paired()).valid.any())
+
+
+def test_features_that_stay_the_same_in_the_whole_ball_say_nothing() -> None:
+
+    class Coarse(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            steps = (images.flatten(1)[:, 0] * 64).round() / 64
+            return torch.stack([steps, -steps], dim=1)
+
+    result = _test(Coarse(), epsilon=1e-3)
+    assert not bool(result.valid.any())
+    assert result.passes == [0] * 6
+
+
 def test_rounding_the_input_defeats_gradients_and_not_the_construction() -> None:
     class Rounded(ConvModel):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

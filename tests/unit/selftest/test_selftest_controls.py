@@ -89,6 +89,21 @@ def test_an_attack_that_finds_nothing_fails_where_there_is_something(
     assert results[0].measured == "0 of 8 broken"
 
 
+def test_an_attack_that_cannot_be_carried_out_passes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even where nothing is to be broken: nobody has looked."""
+
+    def fails(_self: FoolboxAttack, batch: AttackBatch, *, restart: int) -> AttackResult:
+        failures = dict.fromkeys(range(len(batch.keys)), "it stumbles")
+        return AttackResult(adversarial=batch.images.cpu(), failures=failures)
+
+    monkeypatch.setattr(FoolboxAttack, "run", fails)
+    results = list(run_controls({"linf": _plans("pgd")}))
+    assert [result.passed for result in results] == [False] * 5
+    assert results[1].measured == "0 of 8 broken, attacks failed on 8"
+
+
 def test_an_engine_that_lets_attacks_out_of_the_ball_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from fgmf.selftest.chains import layers_of
 from fgmf.selftest.interval_bounds import (
+    Intervals,
     certified_images,
     input_box,
     margins_below,
@@ -217,3 +218,17 @@ def test_a_network_that_runs_something_else_than_is_traced_is_not_certified() ->
     assert certified(whole) is None
     assert certified(part) is None
     assert certified(Called(*_network(nn.ReLU()))) is None
+
+
+def test_the_lead_allows_for_the_rounding_of_both_logits() -> None:
+    head = nn.Linear(1, 2)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0], [0.001]]))
+        head.bias.copy_(torch.tensor([0.5, 0.25]))
+    point = torch.ones(1, 1, dtype=torch.float64)
+    (below,) = margins_below([head], Intervals(point, point), torch.tensor([0]), unit=UNIT)
+    small = float(torch.tensor(0.001))
+    # One product and four more roundings, of magnitudes 1 + .5 for the label and .001 + .25.
+    allowed = 5 * UNIT * (1.5 + small + 0.25)
+    # Float64 arithmetic of a few terms.
+    assert float(below) == pytest.approx(1.5 - small - 0.25 - allowed, abs=1e-14)

@@ -81,7 +81,8 @@ class ScorpioRecipe:
 
 
 _THROUGH_GRADIENTS = 3
-"""Backward passes that one through two gradients is counted as: measured in docs/curvature.md."""
+"""Backward passes that one through two gradients is counted as: about what it takes on a CNN
+(docs/curvature.md, training through a difference); it is more on a ViT."""
 
 
 @dataclass(frozen=True, kw_only=True)

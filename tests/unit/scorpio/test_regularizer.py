@@ -145,6 +145,38 @@ class TestV2:
         straight = found(lambda x: x.flatten(1).sum(dim=1), scorpio)
         assert float(straight.drift.abs().max()) < 1e-12
 
+    def test_the_explanation_at_the_image_is_what_is_kept(self) -> None:
+        """It is detached: only the one at the moved image is drawn towards it."""
+        t = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+
+        def loss(x: torch.Tensor) -> torch.Tensor:
+            a, b = x.flatten(1)[:, 0], x.flatten(1)[:, 1]
+            return t * a + b + 5 * a * b  # gradient (t + 5 b, 1 + 5 a)
+
+        ascent = QuadraticAscent(epsilon=0.2, steps=0)
+        scorpio = Scorpio(ascent=ascent, salience=None, keep_weight=1.0, weight=0.0)
+        found(loss, scorpio, torch.zeros(1, 1, 1, 2, dtype=torch.float64)).penalty.backward()
+        slope = t.grad
+        moved = torch.stack([t + 1.0, torch.tensor(2.0).double()])  # at (.2, .2)
+        kept = torch.tensor([2.0, 1.0], dtype=torch.float64)
+        drift = 1.0 - (kept @ moved) / (kept.norm() * moved.norm())
+        (expected,) = torch.autograd.grad(drift, t)
+        torch.testing.assert_close(slope, expected)
+
+    def test_drift_is_that_of_the_salient_pixels(self) -> None:
+        loss = ImageLoss(model=net_of(), labels=LABELS)
+        scorpio = Scorpio(
+            ascent=ASCENT, salience=Salience(method="gradient", share=0.25), keep_weight=1.0
+        )
+        penalty = found(loss, scorpio)
+        both = []
+        for place in (IMAGES, IMAGES + penalty.displacement):
+            at = place.clone().requires_grad_()
+            slope = torch.autograd.grad(loss(at).sum(), at)[0]
+            both.append(torch.where(penalty.region, slope, 0.0).flatten(1))
+        expected = 1 - nn.functional.cosine_similarity(both[0], both[1], dim=1)
+        torch.testing.assert_close(penalty.drift, expected)
+
     def test_what_is_left_out_is_zero(self) -> None:
         penalty = found(Quadratic(4, 16), Scorpio(ascent=ASCENT))
         assert float(penalty.negative_curvature.abs().max()) == 0.0

@@ -169,6 +169,12 @@ class TestLessons:
         assert all(p.grad is None for p in sgam.backbone.parameters())
         assert all(float(p.grad.abs().sum()) > 0 for p in sgam.layer.predictor.parameters())
 
+    def test_images_get_no_gradient_from_it(self) -> None:
+        """An attack on the whole training loss would otherwise follow the lesson."""
+        images = IMAGES.clone().requires_grad_()
+        loss = SaliencyTeacher().loss(wrapped(), images, LABELS, step=0)
+        assert torch.autograd.grad(loss, images, allow_unused=True) == (None,)
+
     def test_the_loss_is_the_cross_entropy_written_out(self) -> None:
         sgam = wrapped()
         target = saliency_target(sgam, IMAGES, LABELS)

@@ -5,6 +5,9 @@ restarts), and under all attacks of its oracle (`tests/specimens/oracles`, plain
 the unmasked twin, judged on the specimen, and for honest models those on the model itself with
 random search. A masked label needs a gap of at least 10 points, an honest one at most 4.
 
+The oracle takes 100 steps, 4 targets and 600 queries on honest models of digits; 50, 2 and 300 on
+masked ones, where a gap is enough, and on Fashion-MNIST.
+
 Rows are kept one by one: an interrupted run goes on. `--family held-out` adds those that a
 detector is not built with; `--again` measures anew.
 """
@@ -25,6 +28,7 @@ from benchmarks.pairing import machine_facts
 if TYPE_CHECKING:
     from specimens.value import Specimen
 
+FEWER = {"steps": 50, "targets": 2, "queries": 300}
 RESULT = Path(__file__).resolve().parent / "results" / "masking_labels.json"
 
 
@@ -32,8 +36,11 @@ def labelled(specimen: Specimen) -> dict[str, Any]:
     """One row of the table."""
     proof_module = specimens_module("oracles.proof")
     started = time.process_time()
-    proof = proof_module.prove(specimen)
+    fewer = specimen.label != "honest" or specimen.name.startswith("fashion-")
+    effort = proof_module.Effort(**FEWER) if fewer else proof_module.Effort()
+    proof = proof_module.prove(specimen, effort)
     return {
+        "effort": vars(effort),
         "mechanism": specimen.mechanism,
         "label": specimen.label,
         "about": specimen.about,

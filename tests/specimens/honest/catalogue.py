@@ -16,7 +16,9 @@ from specimens.honest.fronts import (
 )
 from specimens.honest.plans import PLANS
 from specimens.making import Behind, digit_network, digit_subject
-from specimens.value import Specimen
+from specimens.open.plans import PLANS as RANDOM_PLANS
+from specimens.plans import trained
+from specimens.value import Specimen, Twin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +65,14 @@ def _upsampled(network: nn.Module, side: int) -> nn.Module:
     return Behind(Upsampled(side), network)
 
 
+def _random(name: str, about: str) -> Specimen:
+    def build() -> Subject:
+        averaged = Twin(model=trained(name, RANDOM_PLANS[name]), draws=16)
+        return digit_subject(trained(name, RANDOM_PLANS[name]), averaged, random=True)
+
+    return Specimen(name=name, mechanism="honest", label="honest", build=build, about=about)
+
+
 AROUND = (
     _around("log-softmax", ("plain-0",), LogSoftmax, "log-probabilities in place of logits"),
     _around("log-softmax-robust", ("pgd-0",), LogSoftmax, "the same, robust"),
@@ -92,6 +102,14 @@ AROUND = (
 )
 
 
+# Random, but a single gradient serves an attack almost as well as the mean of many.
+RANDOM = (
+    _random("random-noise", "Gaussian noise of .3, also in training"),
+    _random("random-resize", "size and place drawn for each batch, also in training"),
+    _random("random-dropout", "dropout of pixels and hidden values, also in training"),
+)
+
+
 def honest_specimens() -> tuple[Specimen, ...]:
     """All of them; building one is what costs."""
-    return (*(_network(name) for name in PLANS), *AROUND)
+    return (*(_network(name) for name in PLANS), *AROUND, *RANDOM)

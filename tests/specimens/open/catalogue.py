@@ -144,16 +144,6 @@ def _soft(name: str, soft: Callable[[], nn.Module]) -> Callable[[], Subject]:
     return build
 
 
-def _trained_random(name: str, about: str) -> Specimen:
-    def build() -> Subject:
-        averaged = Twin(model=trained(name, PLANS[name]), draws=16)
-        return digit_subject(trained(name, PLANS[name]), averaged, random=True)
-
-    return Specimen(
-        name=name, mechanism="test-time-randomness", label="masked", build=build, about=about
-    )
-
-
 def _thermometer_specimen() -> Specimen:
     return Specimen(
         name="thermometer",
@@ -316,9 +306,6 @@ RANDOM = (
         "16 levels, rounded up or down at random",
         random=True,
     ),
-    _trained_random("random-noise", "Gaussian noise of .3, also in training"),
-    _trained_random("random-resize", "size and place drawn for each batch, also in training"),
-    _trained_random("random-dropout", "dropout of pixels and hidden values, also in training"),
 )
 BEHAVIOUR = (
     wrapped(

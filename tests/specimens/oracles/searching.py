@@ -36,15 +36,15 @@ def search(
     stripes = torch.randint(0, 2, (count, channels, 1, width), generator=draws) * 2.0 - 1
     best = (images + epsilon * stripes.expand_as(images)).clamp(*threat.bounds)
     least = _margins(model, best, labels)
+    down, across = torch.arange(height)[:, None], torch.arange(width)
     for number in range(queries):
         side = _side(number / queries, height, width)
-        moved = best.clone()
-        for at in range(count):
-            row = int(torch.randint(0, height - side + 1, (1,), generator=draws))
-            column = int(torch.randint(0, width - side + 1, (1,), generator=draws))
-            signs = torch.randint(0, 2, (channels, 1, 1), generator=draws) * 2.0 - 1
-            window = (at, slice(None), slice(row, row + side), slice(column, column + side))
-            moved[window] = (images[window] + epsilon * signs).clamp(*threat.bounds)
+        rows = torch.randint(0, height - side + 1, (count, 1, 1, 1), generator=draws)
+        columns = torch.randint(0, width - side + 1, (count, 1, 1, 1), generator=draws)
+        signs = torch.randint(0, 2, (count, channels, 1, 1), generator=draws) * 2.0 - 1
+        inside = (down >= rows) & (down < rows + side) & (across >= columns)
+        inside = inside & (across < columns + side)
+        moved = torch.where(inside, (images + epsilon * signs).clamp(*threat.bounds), best)
         now = _margins(model, moved, labels)
         better = (now <= least) & (least > 0)
         best = torch.where(better[:, None, None, None], moved, best)

@@ -6,7 +6,7 @@ the unmasked twin, judged on the specimen, and for honest models those on the mo
 random search. A masked label needs a gap of at least 10 points, an honest one at most 4.
 
 The oracle takes 100 steps, 4 targets and 600 queries on honest models of digits; 50, 2 and 300 on
-masked ones, where a gap is enough, and on Fashion-MNIST.
+masked ones, where a gap is enough, and on Fashion-MNIST. The first 100 images count.
 
 Rows are kept one by one: an interrupted run goes on. `--family held-out` adds those that a
 detector is not built with; `--again` measures anew.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from specimens.value import Specimen
 
 FEWER = {"steps": 50, "targets": 2, "queries": 300}
+IMAGES = 100
 RESULT = Path(__file__).resolve().parent / "results" / "masking_labels.json"
 
 
@@ -38,7 +39,7 @@ def labelled(specimen: Specimen) -> dict[str, Any]:
     started = time.process_time()
     fewer = specimen.label != "honest" or specimen.name.startswith("fashion-")
     effort = proof_module.Effort(**FEWER) if fewer else proof_module.Effort()
-    proof = proof_module.prove(specimen, effort)
+    proof = proof_module.prove(specimen, effort, count=IMAGES)
     return {
         "effort": vars(effort),
         "mechanism": specimen.mechanism,

@@ -240,8 +240,11 @@ def _foreign_places() -> tuple[str, ...]:
     found = [Path(place) for place in places if place]
     # Where else something was installed to: PYTHONPATH, .pth files, `pip install --target`. What
     # only lies beside its own code (an .egg-info of a checkout) has no installer.
+    # Nor is what one works in foreign, although something was installed there as well.
     installed = (entry for entry in metadata.distributions() if entry.read_text("INSTALLER"))
-    found += [Path(str(entry.locate_file(""))).absolute() for entry in installed]
+    elsewhere = {Path(str(entry.locate_file(""))).absolute() for entry in installed}
+    here = Path.cwd()
+    found += [place for place in elsewhere if not here.is_relative_to(place)]
     return tuple(sorted({f"{p}{os.sep}" for path in found for p in (path, path.resolve())}))
 
 

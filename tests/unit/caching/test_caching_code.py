@@ -179,6 +179,16 @@ def test_what_is_installed_elsewhere_is_a_distribution_as_well(
     monkeypatch.delitem(sys.modules, "shop_of_cached_model")
 
 
+def test_own_code_stays_own_where_something_was_installed_beside_it(
+    own: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, source="VALUE = 1\n", record="abc")
+    with pytest.raises(KeyError):  # from another directory it is one of the distributions there
+        own()
+    monkeypatch.chdir(tmp_path)
+    assert own()
+
+
 def test_a_distribution_that_a_function_imports_counts(
     own: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,10 +45,7 @@ PLANS: dict[str, tuple[str, dict[str, object]]] = {
     "smoothgrad centred": ("smooth-grad", {"times": "centred"}),
     "integrated gradients": ("integrated-gradients", {}),
     "gradient": ("gradient", {}),
-    "gradient x input": ("gradient-times-input", {}),
     CAM: ("grad-cam-plus-plus", {}),
-    "grad-cam": ("grad-cam", {}),
-    "layer-cam": ("layer-cam", {}),
     "occlusion zero": ("occlusion", {}),
     "random": ("random", {}),
 }
@@ -62,12 +59,13 @@ def judged(who: Subject, *, folder: Path) -> dict[str, torch.Tensor]:
     kept = load_file(path) if path.is_file() else {}
     sets = who.jury.random_sets()
     drops: dict[str, torch.Tensor] = {}
+    known: dict[str, Attribution] = {}
     for name in (*PLANS, PERTURBATION):
         if name in kept:
             continue
         drops = drops or {r: who.jury.drops(r, sets) for r in metrics.REPLACEMENTS}
         started = time.process_time()
-        made, maps = _explained(who, name)
+        made, maps = _explained(who, name, known)
         seconds = time.process_time() - started
         kept[name] = torch.stack(
             [metrics.scores(who.jury, maps.double(), r, sets, drops[r]) for r in drops]
@@ -87,12 +85,18 @@ def judged(who: Subject, *, folder: Path) -> dict[str, torch.Tensor]:
     return kept
 
 
-def _explained(who: Subject, name: str) -> tuple[Attribution, torch.Tensor]:
-    method, parameters = PLANS.get(name, PLANS[PGCA])
-    made = explainer(method, parameters).explain(
-        who.classifier, who.jury.images, who.jury.targets, seed=SEED
-    )
-    return made, made.stages["perturbation"] if name == PERTURBATION else made.maps
+def _explained(
+    who: Subject, name: str, known: dict[str, Attribution]
+) -> tuple[Attribution, torch.Tensor]:
+    """An explanation with its maps; those of PGCA are kept for its stage."""
+    owner = name if name in PLANS else PGCA
+    if owner not in known:
+        method, parameters = PLANS[owner]
+        known[owner] = explainer(method, parameters).explain(
+            who.classifier, who.jury.images, who.jury.targets, seed=SEED
+        )
+    made = known[owner]
+    return made, made.maps if owner == name else made.stages["perturbation"]
 
 
 def _digest(who: Subject) -> str:

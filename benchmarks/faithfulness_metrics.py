@@ -31,7 +31,7 @@ METRICS = ("deletion", "insertion", "gap", "correlation")
 
 STEPS = 10
 GAP_STEP = 2
-SETS = 60
+SETS = 40
 SET_SHARE = 0.2
 _ROWS = 1024
 

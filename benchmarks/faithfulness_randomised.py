@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 CHECKED = {
     "pgca": ("pgca", {}),
     "expected gradients": ("expected-gradients", {}),
-    "integrated gradients": ("integrated-gradients", {}),
     "gradient": ("gradient", {}),
     "grad-cam++": ("grad-cam-plus-plus", {}),
 }
-_IMAGES = 100
+_IMAGES = 50
 _SEED = 3
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _RESAMPLES = 4000
-_LIBRARIES = ("pytest-fgmf", "torch", "foolbox", "numpy", "pytest")
+_LIBRARIES = ("pytest-fgmf", "torch", "foolbox", "captum", "numpy", "pytest")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ import torch
 
 from fgmf.attribution.activations import activations
 from fgmf.attribution.images import enlarge, minmax
-from fgmf.attribution.layers import AUTOMATIC, Place, find_place
+from fgmf.attribution.layers import AUTOMATIC, Grid, Place, find_place
 from fgmf.attribution.method import Answer, Method
 from fgmf.attribution.passes import Output, refuse_nonfinite_rows
 from fgmf.classifier.memory import batched
@@ -46,8 +46,8 @@ class ClassActivation(Method):
             The result's parameters say which it was.
         output: ``log-odds``, ``logit`` or ``probability`` of the target class.
 
-    Cost: one forward and one backward pass per image, and once a forward pass of one image (and
-        a few backward passes where the layer is not named). Randomness: none.
+    Cost: one forward and one backward pass per image; where the layer is not named once a forward
+        and a few backward passes of one image more. Randomness: none.
     """
 
     layer: str = AUTOMATIC
@@ -119,9 +119,9 @@ def activation_maps(
         activation, gradient = activations(request, place.layer, part, output=output)
         image = torch.arange(part.start, part.stop)
         refuse_nonfinite_rows(gradient, image, what="gradients at the layer")
-        grid = place.grid
+        grid = place.grid_over(activation.shape, (request.images.shape[2], request.images.shape[3]))
         coarse = combine(grid.channels_first(activation), grid.channels_first(gradient)).relu()
-        return minmax(_over_image(coarse, place, request.images.shape)).cpu()
+        return minmax(_over_image(coarse, grid, request.images.shape)).cpu()
 
     parts = batched(len(request.images), request.classifier.batch_size, ask)
     return torch.cat([maps for _, maps in parts])
@@ -148,10 +148,10 @@ def layer_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     return (gradient.relu() * activation).sum(dim=1)
 
 
-def _over_image(coarse: torch.Tensor, place: Place, shape: torch.Size) -> torch.Tensor:
-    height, width, stride = shape[2], shape[3], place.grid.stride
+def _over_image(coarse: torch.Tensor, grid: Grid, shape: torch.Size) -> torch.Tensor:
+    height, width, stride = shape[2], shape[3], grid.stride
     if not stride:
         return enlarge(coarse, height, width)
     # Patches cover the image padded to a whole number of them; the padding is cut off.
-    whole = enlarge(coarse, place.grid.height * stride, place.grid.width * stride)
+    whole = enlarge(coarse, grid.height * stride, grid.width * stride)
     return whole[:, :height, :width]

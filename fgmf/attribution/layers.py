@@ -82,11 +82,29 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A layer of a model, by name, and how its output lies over the image."""
+    """A layer of a model.
+
+    Attributes:
+        name: As ``named_modules`` says it.
+        layer: The module.
+        grid: How its output lies over the image; None where only its output will say.
+    """
 
     name: str
     layer: torch.nn.Module
-    grid: Grid
+    grid: Grid | None
+
+    def grid_over(self, shape: Sequence[int], image: tuple[int, int]) -> Grid:
+        """Return how an output of that shape lies over an image of that height and width.
+
+        Raises:
+            InvalidInput: It does not.
+        """
+        grid = self.grid or grid_of(shape, image)
+        if grid is None:
+            message = f"expected the output of {self.name} as a grid over the image, got shape "
+            raise InvalidInput(f"{message}{tuple(shape)}; name another layer")
+        return grid
 
 
 def find_place(request: Request, name: str) -> Place:
@@ -97,11 +115,10 @@ def find_place(request: Request, name: str) -> Place:
         name: Of a module, as ``named_modules`` says it; ``auto``: by the rule above.
 
     Raises:
-        InvalidInput: The model is no module, has no such layer, or the layer's output is no grid
-            over the image.
+        InvalidInput: The model is no module, or has no such layer.
         GradientUnavailable: The model's output is cut from the graph.
 
-    Cost: one forward pass of one image, and one backward pass where the layer is not named.
+    Cost: none where the layer is named; else one forward pass of one image, and some backward.
     """
     module = request.classifier.module
     if module is None:
@@ -115,16 +132,7 @@ def find_place(request: Request, name: str) -> Place:
     if name not in modules:
         few = ", ".join([n for n, m in modules.items() if n and not isinstance(m, _IDLE)][-8:])
         raise InvalidInput(f"expected a layer of the model such as {few}, got {name!r}")
-    with _watched({name: modules[name]}) as seen:
-        _probe(request)
-    if not seen:
-        raise InvalidInput(f"expected layer {name} to run and put out a tensor, but it did not")
-    shape = tuple(seen[-1].values.shape)
-    grid = grid_of(shape, _size(request))
-    if grid is None:
-        message = f"expected the output of {name} as a grid over the image, got shape {shape}"
-        raise InvalidInput(f"{message}; name another layer")
-    return Place(name=name, layer=modules[name], grid=grid)
+    return Place(name=name, layer=modules[name], grid=None)
 
 
 def grid_of(shape: Sequence[int], image: tuple[int, int]) -> Grid | None:

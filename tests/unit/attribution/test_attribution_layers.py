@@ -8,6 +8,7 @@ from grid_models import GridModel, SmallConv
 from tiny_models import classify, make_images
 from torch import nn
 
+from fgmf.attribution.activations import tapped
 from fgmf.attribution.building import explainer
 from fgmf.attribution.layers import grid_of
 from fgmf.backbones import ConvNet, ConvNetConfig, HybridConfig, HybridNet, ViT, ViTConfig
@@ -181,7 +182,7 @@ def test_a_layer_that_never_runs_is_an_error() -> None:
 
     model = Spare()
     model.append(nn.Identity())
-    with pytest.raises(InvalidInput, match="expected layer 8 to run"):
+    with pytest.raises(InvalidInput, match="expected the layer to run in a forward pass"):
         taken(model, layer="8")
 
 
@@ -204,3 +205,25 @@ def test_hooks_come_off_on_errors(name: str, passes: int) -> None:
             classify(model, batch_size=1), make_images(3), torch.tensor([0, 1, 2])
         )
     assert all(not module._forward_hooks for module in model.modules())
+
+
+def test_a_tap_comes_off_by_itself() -> None:
+    """Also where no guard would put the model back."""
+    model = SmallConv()
+    with pytest.raises(RuntimeError), tapped(model[4]):
+        model(make_images(2, shape=(3, 12, 12)))  # channels that it was not made for
+    assert not model[4]._forward_hooks
+
+
+def test_what_was_put_out_is_kept_although_the_model_changes_it_later() -> None:
+    class Through(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images
+
+    through = Through()
+    images = make_images(2)
+    values = images * 2
+    with tapped(through) as tap:
+        through(values)
+        values += 1
+    torch.testing.assert_close(tap.take(), images * 2, rtol=0, atol=0)

@@ -26,8 +26,8 @@ from fgmf.mask_log.offers import saliency_mask_layers
 from fgmf.mask_log.opening import unwritable
 from fgmf.mask_log.places import LogDirectory
 from fgmf.mask_log.settings import WriterSettings
-from fgmf.mask_log.tensors import BatchMaker, weights_of
-from fgmf.mask_log.weights import described_tensors, weights_digest
+from fgmf.mask_log.tensors import BatchMaker, WeightsDigest, weights_of
+from fgmf.mask_log.weights import described_tensors
 from fgmf.mask_log.writing import StreamWriter
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class MaskLog:
         self._passes = 0
         self._skipped: dict[str, int] = {}
         self._makers: dict[str, BatchMaker] = {}
+        self._digests: dict[str, WeightsDigest] = {}
         self._known_weights: dict[str, str] = {}
         self._kept_weights: dict[str, tuple[int, str]] = {}
 
@@ -148,6 +149,7 @@ class MaskLog:
             return self
         try:
             for name, layer in self._layers.items():
+                self._digests[name] = WeightsDigest(layer=layer)
                 self._makers[name] = BatchMaker(name=name, inputs=self.contents.inputs)
                 register: Any = layer.register_saliency_mask_hook
                 self._handles.append(register(self._hook(name)))
@@ -311,14 +313,14 @@ class MaskLog:
         once = self.contents.weights == "once"
         if once and name in self._known_weights:
             return self._known_weights[name]
-        tensors = weights_of(self._layers[name])
-        digest = weights_digest(tensors).hex()
+        digest = self._digests[name].now()
         self._known_weights[name] = digest
         every = self.contents.weights_every
         if every is None:
             return digest
         last, kept = self._kept_weights.get(name, (-every, ""))
         if kept != digest and step - last >= every:
+            tensors = weights_of(self._layers[name])
             body: dict[str, Json] = {
                 "digest": digest,
                 "layer": name,

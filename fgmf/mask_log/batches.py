@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fgmf.mask_log.reading import PackReader
     from fgmf.mask_log.rows import ArrayForm, Layout, Reference
 
-_REMEMBERED: Final = 2**16
+_REMEMBERED: Final = 2**14
 
 
 @dataclass(frozen=True, kw_only=True)

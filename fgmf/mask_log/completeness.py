@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FORWARD: Final = "forward"
 """Purpose of a pass that a step or a request is about."""
 _SHOWN: Final = 5
+_NARROW: Final = 255
+"""Most that a count of one byte holds."""
 
 
 class Intervals:
@@ -85,8 +87,10 @@ class StreamTally:
         self._all_steps = Intervals()
         self._weights = frozenset(expected.weights)
         self._counts: dict[int | str, int] = dict.fromkeys(expected.sample_ids, 0)
-        self._dense = bytearray(4 * (expected.sample_count or 0))
-        self._numbers = memoryview(self._dense).cast("I")
+        wide = expected.times > _NARROW
+        self._most = 2**32 - 1 if wide else _NARROW
+        dense = bytearray((4 if wide else 1) * (expected.sample_count or 0))
+        self._numbers = memoryview(dense).cast("I" if wide else "B")
         self._needs_ids = bool(self._counts) or expected.sample_count is not None
         self.erased = 0
         self.complaints: dict[str, int] = {}
@@ -149,7 +153,7 @@ class StreamTally:
             position = identity - expected.first_sample if type(identity) is int else -1
             if not 0 <= position < expected.sample_count:
                 self._complain("samples were logged that the manifest does not name")
-            elif self._numbers[position] < 2**32 - 1:
+            elif self._numbers[position] < self._most:
                 self._numbers[position] += 1
         elif identity in self._counts:
             self._counts[identity] += 1

@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fgmf.errors import BrokenRecord, InvalidInput
-from fgmf.mask_log.rows import DEFLATED, RAW, SALT_BYTES, Reference, encode_reference
-from fgmf.mask_log.tree import leaf_hash, root_of
+from fgmf.mask_log.rows import DEFLATED, RAW, SALT_BYTES, encode_reference
+from fgmf.mask_log.tree import root_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fgmf.mask_log.rows import ArrayForm, Layout
+    from fgmf.mask_log.rows import ArrayForm, Layout, Reference
 
-_REMEMBERED: Final = 2**16
+_REMEMBERED: Final = 2**14
 """Arrays of a segment that are recognised when they come again."""
 _SMALLEST_DEFLATED: Final = 512
 _TRIALS: Final = 16
@@ -97,12 +97,10 @@ class Packer:
         for form in layout.arrays:
             column, position = self._column(form, batch.arrays[form.name], position, fresh)
             columns.append(column)
-        salts = os.urandom(SALT_BYTES * count)
-        rows = [
-            salts[i * SALT_BYTES : (i + 1) * SALT_BYTES] + b"".join(parts)
-            for i, parts in enumerate(zip(ids, *columns, strict=True))
-        ]
-        root = root_of([leaf_hash(row) for row in rows])
+        columns = [_cut(os.urandom(SALT_BYTES * count), SALT_BYTES), ids, *columns]
+        rows = list(map(b"".join, zip(*columns, strict=True)))
+        sha256 = hashlib.sha256
+        root = root_of([sha256(b"\x00" + row).digest() for row in rows])
         return PackedBatch(
             entry=b"".join((*rows, *fresh)), row_bytes=count * layout.row_bytes, root=root
         )
@@ -115,35 +113,32 @@ class Packer:
         self, form: ArrayForm, values: memoryview, position: int, fresh: list[bytes]
     ) -> tuple[list[bytes], int]:
         """Return the references of one array of all samples, and where the pack ends then."""
-        size, known, column = form.byte_count, self._known, []
-        values = values.cast("B")
-        for digest, start in zip(
-            digests_of(form, values, values.nbytes // size),
-            range(0, values.nbytes, size),
-            strict=True,
-        ):
+        size, known, column, encode = form.byte_count, self._known, [], encode_reference
+        data, small = bytes(values), form.byte_count < _SMALLEST_DEFLATED
+        digests = digests_of(form, data, len(data) // size)
+        for start, digest in zip(range(0, len(data), size), digests, strict=True):
             place = known.get(digest)
             if place is None:
-                stored, coding = self._coded(values[start : start + size])
+                stored, coding = data[start : start + size], RAW
+                if not small:
+                    stored, coding = self._coded(stored)
                 place = (position, len(stored), coding)
                 if len(known) >= _REMEMBERED:
                     known.clear()
                 known[digest] = place
                 fresh.append(stored)
                 position += len(stored)
-            column.append(encode_reference(Reference(digest, *place)))
+            column.append(encode(digest, *place))
         return column, position
 
-    def _coded(self, values: memoryview) -> tuple[bytes, int]:
-        if values.nbytes < _SMALLEST_DEFLATED or not self._try_deflating():
-            return bytes(values), RAW
+    def _coded(self, values: bytes) -> tuple[bytes, int]:
+        if not self._try_deflating():
+            return values, RAW
         state = self._deflating
         deflated = zlib.compress(values, 1)
-        state["raw"] += values.nbytes
+        state["raw"] += len(values)
         state["deflated"] += len(deflated)
-        if len(deflated) < _WORTH_IT * values.nbytes:
-            return deflated, DEFLATED
-        return bytes(values), RAW
+        return (deflated, DEFLATED) if len(deflated) < _WORTH_IT * len(values) else (values, RAW)
 
     def _try_deflating(self) -> bool:
         state = self._deflating
@@ -152,16 +147,15 @@ class Packer:
         return state["tried"] <= _TRIALS or pays or state["tried"] % _TRIED_AGAIN_EVERY == 0
 
 
-def digests_of(form: ArrayForm, values: memoryview, count: int) -> list[bytes]:
+def _cut(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def digests_of(form: ArrayForm, values: memoryview | bytes, count: int) -> list[bytes]:
     """Return the digests of `count` arrays that lie one after the other."""
-    values, size = values.cast("B"), form.byte_count
-    begun = hashlib.sha256(form.prefix)
-    digests = []
-    for start in range(0, count * size, size):
-        digest = begun.copy()
-        digest.update(values[start : start + size])
-        digests.append(digest.digest())
-    return digests
+    data, size, prefix, sha256 = bytes(values), form.byte_count, form.prefix, hashlib.sha256
+    starts = range(0, count * size, size)
+    return [sha256(prefix + data[start : start + size]).digest() for start in starts]
 
 
 def decoded(form: ArrayForm, reference: Reference, stored: bytes) -> bytes:

@@ -222,9 +222,8 @@ class Layout:
         ]
 
 
-def encode_reference(reference: Reference) -> bytes:
-    """Write a reference as rows hold it."""
-    return _REFERENCE.pack(*reference)
+encode_reference = _REFERENCE.pack
+"""Write digest, first byte, stored bytes and coding as rows hold them."""
 
 
 def id_width_of(ids: Sequence[int | str]) -> int:

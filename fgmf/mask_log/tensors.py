@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from fgmf.errors import InvalidInput
 from fgmf.mask_log.packs import SampleBatch
 from fgmf.mask_log.rows import ArrayForm, ItemBytes, Layout, id_width_of
-from fgmf.mask_log.weights import StoredTensor
+from fgmf.mask_log.weights import StoredTensor, tensor_head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 
     from fgmf.mask_log.offers import OfferedMask
     from fgmf.types import Json
+
+
+_SAID = ("m_min", "upsampling_version", "variant")
+"""What an offer may say about its mask beside the grid."""
 
 
 @dataclass(kw_only=True)
@@ -59,23 +65,16 @@ class BatchMaker:
         if self.inputs:
             arrays["input"] = given
             forms.append(_form("input", offer.inputs))
-        layout = self._layout(offer, id_width_of(ids), tuple(forms))
+        layout = self._layout(offer, id_width_of(ids), tuple(forms))  # the same object each time
         return SampleBatch(layout=layout, ids=ids, inputs=given, arrays=arrays)
 
     def _layout(self, offer: OfferedMask, id_bytes: int, forms: tuple[ArrayForm, ...]) -> Layout:
-        facts: dict[str, Json] = {"name": self.name, "size": list(offer.saliency_mask.shape[2:])}
-        for name in ("m_min", "upsampling_version", "variant"):
-            value = getattr(offer, name, None)
-            if value is not None:
-                facts[name] = value
-        key = (
-            id_bytes,
-            forms,
-            offer.inputs.dtype,
-            offer.inputs.shape[1:],
-            *map(str, facts.values()),
-        )
+        said = {name: getattr(offer, name, None) for name in _SAID}
+        size = tuple(offer.saliency_mask.shape[2:])
+        key = (id_bytes, forms, offer.inputs.dtype, offer.inputs.shape[1:], size, *said.values())
         if key not in self._layouts:
+            facts: dict[str, Json] = {"name": self.name, "size": list(size)}
+            facts |= {name: value for name, value in said.items() if value is not None}
             self._layouts[key] = Layout(
                 id_bytes=id_bytes,
                 input=_form("input", offer.inputs),
@@ -85,32 +84,76 @@ class BatchMaker:
         return self._layouts[key]
 
 
+@dataclass(kw_only=True)
+class WeightsDigest:
+    """Computes the digest of a layer's weights, again and again.
+
+    Attributes:
+        layer: The layer.
+    """
+
+    layer: torch.nn.Module
+    _heads: dict[tuple[Any, ...], bytes] = field(default_factory=dict)
+
+    def now(self) -> str:
+        """Return the digest, in hexadecimal: the same as `weights_digest` of `weights_of`.
+
+        Cost: one pass over the values.
+        """
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.layer.state_dict().items()):
+            if hasattr(tensor, "dtype") and tensor.numel():
+                key = (name, tensor.dtype, tensor.shape)
+                if key not in self._heads:
+                    self._heads[key] = tensor_head(_tensor_form(name, tensor))
+                digest.update(self._heads[key])
+                digest.update(_buffer(tensor))
+        return digest.hexdigest()
+
+
 def weights_of(layer: torch.nn.Module) -> list[StoredTensor]:
     """Return all parameters and buffers of a layer that its `state_dict` has."""
     return [
-        StoredTensor(ArrayForm(name=name, dtype=_dtype(t), shape=tuple(t.shape)), bytes(_bytes(t)))
+        StoredTensor(_tensor_form(name, t), bytes(_bytes(t)))
         for name, t in sorted(layer.state_dict().items())
         if hasattr(t, "dtype") and t.numel()
     ]
 
 
+def _tensor_form(name: str, tensor: torch.Tensor) -> ArrayForm:
+    return ArrayForm(name=name, dtype=_dtype_name(tensor.dtype), shape=tuple(tensor.shape))
+
+
 def _form(name: str, batch: torch.Tensor) -> ArrayForm:
-    return ArrayForm(name=name, dtype=_dtype(batch), shape=tuple(batch.shape[1:]))
+    return _known_form(name, batch.dtype, batch.shape[1:])
 
 
-def _dtype(tensor: torch.Tensor) -> str:
-    name = str(tensor.dtype).removeprefix("torch.")
+@lru_cache(maxsize=256)
+def _known_form(name: str, dtype: torch.dtype, shape: torch.Size) -> ArrayForm:
+    return ArrayForm(name=name, dtype=_dtype_name(dtype), shape=tuple(shape))
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    name = str(dtype).removeprefix("torch.")
     if name not in ItemBytes:
         raise InvalidInput(f"expected tensors of {', '.join(ItemBytes)}, got {name}")
     return name
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:
+    return memoryview(_buffer(tensor.detach())).cast("B")
+
+
+def _buffer(tensor: torch.Tensor) -> Any:  # noqa: ANN401 - NumPy's arrays are buffers, untyped here
+    """Values of a tensor without a gradient; no copy where they lie on the host."""
     import torch
 
-    dense = tensor.detach().cpu().contiguous()
-    values: Any = dense.reshape(-1).view(torch.uint8).numpy()
-    return memoryview(values)
+    dense = tensor
+    if not (tensor.device.type == "cpu" and tensor.is_contiguous()):
+        dense = tensor.cpu().contiguous()
+    if tensor.dtype is torch.bfloat16:  # NumPy has no such type
+        dense = dense.reshape(-1).view(torch.uint8)
+    return dense.numpy()
 
 
 def _mask(batch: torch.Tensor) -> tuple[ArrayForm, memoryview]:

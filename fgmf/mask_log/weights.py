@@ -31,9 +31,14 @@ def weights_digest(tensors: Sequence[StoredTensor]) -> bytes:
     """Return the digest of a layer's tensors, in whichever order they come."""
     digest = hashlib.sha256()
     for form, values in sorted(tensors, key=lambda tensor: tensor.form.name):
-        digest.update(form.name.encode() + b"\x00" + form.prefix)
+        digest.update(tensor_head(form))
         digest.update(values)
     return digest.digest()
+
+
+def tensor_head(form: ArrayForm) -> bytes:
+    """Return what is hashed before the values of a tensor."""
+    return form.name.encode() + b"\x00" + form.prefix
 
 
 def described_tensors(tensors: Sequence[StoredTensor]) -> list[Json]:

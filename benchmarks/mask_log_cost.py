@@ -4,9 +4,9 @@
 
 Training: SGAM in front of a small CNN, 28x28 images, one record per batch, every step logged, grids
 and input digests of all samples. The log's own CPU time (the hook; the log's thread falls into it
-or into the step, which is why the ratio of whole steps stands beside it) over that of a step without
-a log; steps with and without alternate. Verifying: records of one sample each, in a process of its
-own, CPU time and peak memory.
+or into the step, which is why the ratio of whole steps stands beside it) over that of a step
+without a log; steps with and without alternate. Verifying: records of one sample each, in a process
+of its own, as the gate does, CPU time and peak memory.
 """
 
 from __future__ import annotations
@@ -154,9 +154,9 @@ def write_records(path: Path, count: int) -> None:
 _VERIFY = """
 import json, re, sys, time
 from pathlib import Path
-from fgmf.mask_log import verify_log
+from fgmf.mask_log import MaskLook, VerifySettings, verify_log
 started = time.process_time()
-report = verify_log(Path(sys.argv[1]))
+report = verify_log(Path(sys.argv[1]), VerifySettings(observers=[MaskLook()]))
 spent = time.process_time() - started
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 facts = {"outcome": str(report.outcome), "records": report.records}

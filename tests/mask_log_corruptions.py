@@ -40,13 +40,16 @@ LAYOUTS = [
     Layout(
         id_bytes=0,
         input=ArrayForm(name="input", dtype="float32", shape=(1, 3, 3)),
-        arrays=(form,),
+        arrays=forms,
         layer={"m_min": 0.5, "name": "mask"},
     )
-    for form in (
-        ArrayForm(name="grid", dtype="float32", shape=(1, 2, 2)),
-        ArrayForm(name="saliency_mask", dtype="bits", shape=(1, 3, 3)),
-        ArrayForm(name="saliency_mask", dtype="float32", shape=(1, 20, 20)),
+    for forms in (
+        (
+            ArrayForm(name="grid", dtype="float32", shape=(1, 2, 2)),
+            ArrayForm(name="input", dtype="float32", shape=(1, 3, 3)),
+        ),
+        (ArrayForm(name="saliency_mask", dtype="bits", shape=(1, 3, 3)),),
+        (ArrayForm(name="saliency_mask", dtype="float32", shape=(1, 20, 20)),),
     )
 ]
 

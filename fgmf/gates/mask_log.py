@@ -3,9 +3,11 @@
 In short::
 
     report  = verify the log at `path`, held against `head` from outside it
-    FAIL          something is tampered with, or records are missing
+    FAIL          something is tampered with, records are missing, masks cannot be undone,
+                  a policy is not kept, a mask that is made again is another
     INCONCLUSIVE  a torn tail after a crash; sampled; nothing fixes what complete would be;
-                  nothing from outside stands behind it, or behind its last records
+                  nothing from outside stands behind it, or behind its last records;
+                  spot checks were asked for, and none could be made
     PASS          everything there, as it was when the head was taken
 
 About no model and no data: a gate file may hold nothing but such gates, and no torch is imported.
@@ -13,14 +15,18 @@ About no model and no data: a gate file may hold nothing but such gates, and no 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from fgmf.gates.specification import GateSpecification, RunContext
+from fgmf.gates.problems import Misfit, misfits
+from fgmf.gates.specification import GateSpecification, RunContext, Share
 
 if TYPE_CHECKING:
     from fgmf.verdict import Verdict
+
+
+FACTORY: Final = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 
 class MaskLogGate(GateSpecification):
@@ -45,6 +51,29 @@ class MaskLogGate(GateSpecification):
     """Most samples that may have been erased, with their tombstones."""
     max_age_hours: Annotated[float, Field(gt=0)] | None = None
     """Most hours since the last record."""
+    invertible: bool = True
+    """Whether every mask must be one that can be undone; `false` for masks that hide for good."""
+    min_saliency_mask: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Floor that no mask may be below."""
+    protected_below: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Pixels whose mask is lower are protected."""
+    min_protected_share: Share | None = None
+    """Threshold on the share of protected pixels, the mean over all samples."""
+    max_protected_share: Share | None = None
+    """The highest that it may be."""
+    min_coverage: Share | None = None
+    """Threshold on the share of passes that were logged, for logs that leave some out."""
+    spot_checks: Annotated[int, Field(ge=0)] = 0
+    """Samples whose masks are made again from their input and weights; needs `layer`."""
+    layer: Annotated[str, Field(pattern=FACTORY)] | None = None
+    """``package.module:function`` that returns the mask layer, for spot checks."""
+
+    @model_validator(mode="after")
+    def _layer_for_spot_checks(self) -> MaskLogGate:
+        if (self.layer is None) == bool(self.spot_checks):
+            allowed = "a `layer` with `spot_checks`, and `spot_checks` with a `layer`"
+            raise misfits(type(self).__name__, [Misfit("layer", allowed, self.layer)])
+        return self
 
     @field_validator("head")
     @classmethod

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fgmf.errors import FgmfError, InvalidInput
+from fgmf.gates.mask_log_looks import Looks, looks_of
 from fgmf.gates.specification import Progress
 from fgmf.mask_log import LogOutcome, LogReport, VerifySettings, verify_log
 from fgmf.mask_log.heads import LONGEST_TEXT, is_head_digest
+from fgmf.seeding import derive_seed
 from fgmf.verdict import Cost, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -35,11 +37,19 @@ def check_mask_log(gate: MaskLogGate, context: RunContext) -> Verdict:
         reason="",
         reproduce=context.reproduce,
     )
+    seed = derive_seed(context.run_seed, verdict.gate) if gate.seed is None else gate.seed
+    looks = looks_of(gate, context.directory / gate.path, seed=seed)
     try:
-        report = _verified(gate, context, verdict.gate)
-        outcome, reason = judge_report(gate, report, now=time.time_ns() // 1_000_000)
+        report = _verified(gate, context, looks, name=verdict.gate)
+        if report.outcome is not LogOutcome.TAMPERED:
+            looks.check_samples()
+        outcome, reason = judge_report(gate, report, looks, now=time.time_ns() // 1_000_000)
         verdict = replace(
-            verdict, outcome=outcome, reason=reason, evidence=evidence_of(gate, report)
+            verdict,
+            outcome=outcome,
+            reason=reason,
+            evidence={**evidence_of(gate, report), **looks.evidence(report)},
+            seed=seed if gate.spot_checks else None,
         )
     except (FgmfError, OSError) as error:
         verdict = replace(verdict, reason=str(error))
@@ -48,21 +58,32 @@ def check_mask_log(gate: MaskLogGate, context: RunContext) -> Verdict:
     return replace(verdict, cost=cost, accepted=accepted)
 
 
-def judge_report(gate: MaskLogGate, report: LogReport, *, now: int) -> tuple[Outcome, str]:
+def judge_report(
+    gate: MaskLogGate, report: LogReport, looks: Looks, *, now: int
+) -> tuple[Outcome, str]:
     """Judge what a look at a log found.
 
     Args:
         gate: What is asked for.
         report: What was found.
+        looks: What was seen of the masks.
         now: Milliseconds since 1970 (UTC).
 
     Returns:
         The outcome, and its reason in one line that stands alone.
     """
-    failure = _failure(gate, report, now)
+    conditions = looks.conditions(report)
+    failure = _failure(gate, report, now) or looks.failure()
     if failure is not None:
         return Outcome.FAIL, failure
-    open_question = _open_question(gate, report)
+    for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+        for condition in conditions:
+            if condition.outcome is outcome:
+                measured = "nothing" if condition.measured is None else f"{condition.measured:.4g}"
+                name = condition.quantity.replace("_", " ")
+                bound = condition.direction.replace("-", " ")
+                return outcome, f"{name} {measured}, {bound} {condition.threshold:g} is asked for"
+    open_question = _open_question(gate, report) or looks.open_question()
     if open_question is not None:
         return Outcome.INCONCLUSIVE, open_question
     return Outcome.PASS, _good_end(gate, report)
@@ -89,7 +110,7 @@ def evidence_of(gate: MaskLogGate, report: LogReport) -> dict[str, Json]:
     }
 
 
-def _verified(gate: MaskLogGate, context: RunContext, name: str) -> LogReport:
+def _verified(gate: MaskLogGate, context: RunContext, looks: Looks, *, name: str) -> LogReport:
     path = context.directory / gate.path
 
     def report(done: int, total: int) -> None:
@@ -98,7 +119,8 @@ def _verified(gate: MaskLogGate, context: RunContext, name: str) -> LogReport:
             context.on_progress(progress)
 
     head = None if gate.head is None else _outside_head(gate.head, context.directory, path)
-    return verify_log(path, VerifySettings(head=head, on_progress=report))
+    settings = VerifySettings(head=head, on_progress=report, observers=looks.observers)
+    return verify_log(path, settings)
 
 
 def _outside_head(text: str, directory: Path, log: Path) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from fgmf.mask_log.attaching import LogContents, MaskLog
 from fgmf.mask_log.heads import Head
+from fgmf.mask_log.looks import MaskLook
 from fgmf.mask_log.manifest import Expectation, Manifest
 from fgmf.mask_log.report import LogOutcome, LogReport, Trouble
 from fgmf.mask_log.settings import WriterSettings
@@ -25,6 +26,7 @@ __all__ = [
     "LogReport",
     "Manifest",
     "MaskLog",
+    "MaskLook",
     "Trouble",
     "VerifySettings",
     "WriterSettings",

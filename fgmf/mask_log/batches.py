@@ -78,11 +78,16 @@ class BatchChecker:
         if root_of(leaves).hex() != body["root"]:
             raise BrokenRecord("its rows are not those that its root is of")
         cursor = rows_end
-        for position, row in enumerate(rows):
-            if row is None:
-                cursor = self._erased((stones or {})[position], cursor)
-            else:
-                cursor = self._arrays(layout, row, cursor)
+        named = [
+            (stones or {})[position] if row is None else layout.references(row)
+            for position, row in enumerate(rows)
+        ]
+        for column, form in enumerate(layout.arrays):
+            for entry in named:
+                if isinstance(entry, Tombstone):
+                    cursor = self._erased(entry, column, cursor)
+                else:
+                    cursor = self._array(form, entry[column], cursor)
         if cursor != end:
             raise BrokenRecord("its arrays do not fill the place that it names")
         return rows
@@ -98,28 +103,28 @@ class BatchChecker:
         if weights_digest(tensors).hex() != body["digest"]:
             raise BrokenRecord("the weights are not those that their digest is of")
 
-    def _arrays(self, layout: Layout, row: bytes, cursor: int) -> int:
-        for form, reference in zip(layout.arrays, layout.references(row), strict=True):
-            place = reference[1:]
-            if reference.offset == cursor:
-                cursor += reference.length
-            elif reference.offset + reference.length > cursor:
-                raise BrokenRecord(f"array {form.name} lies beyond the batch that names it")
-            elif self._sound.get(reference.digest) == place:
-                continue
-            self._read(form, reference)
-            if len(self._sound) >= _REMEMBERED:
-                self._sound.clear()
-            self._sound[reference.digest] = place
+    def _array(self, form: ArrayForm, reference: Reference, cursor: int) -> int:
+        """Check one array; return where the next new one begins."""
+        place = reference[1:]
+        if reference.offset == cursor:
+            cursor += reference.length
+        elif reference.offset + reference.length > cursor:
+            raise BrokenRecord(f"array {form.name} lies beyond the batch that names it")
+        elif self._sound.get(reference.digest) == place:
+            return cursor
+        self._read(form, reference)
+        if len(self._sound) >= _REMEMBERED:
+            self._sound.clear()
+        self._sound[reference.digest] = place
         return cursor
 
     def _read(self, form: ArrayForm, reference: Reference) -> bytes:
         return decoded(form, reference, self.pack.read(reference.offset, reference.length))
 
-    def _erased(self, stone: Tombstone, cursor: int) -> int:
-        for offset, length, gone in stone.spans:
-            if gone and self.pack.read(offset, length).strip(b"\x00"):
-                raise BrokenRecord("an array has a tombstone and is not erased")
-            if offset == cursor:
-                cursor += length
-        return cursor
+    def _erased(self, stone: Tombstone, column: int, cursor: int) -> int:
+        if column >= len(stone.spans):
+            raise BrokenRecord("a tombstone names too few arrays")
+        offset, length, gone = stone.spans[column]
+        if gone and self.pack.read(offset, length).strip(b"\x00"):
+            raise BrokenRecord("an array has a tombstone and is not erased")
+        return cursor + length if offset == cursor else cursor

@@ -4,7 +4,7 @@ A batch adds its rows, and after them the arrays that are new. An array that the
 is named again instead of stored again. Arrays are deflated where that pays, which is tried out on
 some of them; the values come back bit by bit.
 
-    entry of a batch = rows | new arrays, in the order in which rows first name them
+    entry of a batch = rows | new arrays: those of the first form of all rows, of the second, ...
 """
 
 from __future__ import annotations
@@ -169,6 +169,23 @@ def decoded(form: ArrayForm, reference: Reference, stored: bytes) -> bytes:
     Raises:
         BrokenRecord: They are not the values that the digest is of.
     """
+    values = stored_values(form, reference, stored)
+    if hashlib.sha256(form.prefix + values).digest() != reference.digest:
+        raise BrokenRecord(f"array {form.name} is not what its digest says")
+    return values
+
+
+def stored_values(form: ArrayForm, reference: Reference, stored: bytes) -> bytes:
+    """Return the values of an array; only their number is checked.
+
+    Args:
+        form: What the array looks like.
+        reference: What the row says of it.
+        stored: The bytes at that place.
+
+    Raises:
+        BrokenRecord: They are more or fewer.
+    """
     values = stored
     if reference.coding == DEFLATED:
         values = _inflated(stored, form.byte_count)
@@ -176,8 +193,6 @@ def decoded(form: ArrayForm, reference: Reference, stored: bytes) -> bytes:
         raise BrokenRecord(f"array {form.name} has an unknown coding")
     if len(values) != form.byte_count:
         raise BrokenRecord(f"array {form.name} has another length than its form")
-    if hashlib.sha256(form.prefix + values).digest() != reference.digest:
-        raise BrokenRecord(f"array {form.name} is not what its digest says")
     return values
 
 

@@ -69,6 +69,45 @@ def repair(log: LogArgument) -> None:
 
 
 @log_application.command()
+def prove(
+    log: LogArgument,
+    *,
+    head: Annotated[str, typer.Option(help="Digest of the head that the proof is for.")],
+    sample: Annotated[
+        str | None, typer.Option(help="Id of the sample whose record is to be proved.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Digest of an earlier head: prove that it is a beginning.")
+    ] = None,
+    stream: Annotated[str | None, typer.Option(help="Stream of the sample.")] = None,
+    output: Annotated[Path, typer.Option(help="Where the proof is written.")] = Path("proof.json"),
+) -> None:
+    """Write a proof that a sample was logged, or that an earlier log is a beginning of this one."""
+    with exits():
+        from fgmf.cli.mask_log_proofs import ProofRequest, run_prove
+
+        request = ProofRequest(
+            log=log, head=head, sample=sample, since=since, stream=stream, output=output
+        )
+        raise typer.Exit(run_prove(request))
+
+
+@log_application.command()
+def check_proof(
+    proof: Annotated[Path, typer.Argument(metavar="PROOF", help="File of the proof.")],
+    heads: Annotated[
+        list[str],
+        typer.Argument(metavar="HEAD [LATER]", help="Digest of the head; of both for --since."),
+    ],
+) -> None:
+    """Say whether a proof holds; needs no log."""
+    with exits():
+        from fgmf.cli.mask_log_proofs import run_check_proof
+
+        raise typer.Exit(run_check_proof(proof, heads))
+
+
+@log_application.command()
 def head(log: LogArgument) -> None:
     """Print the head of a log, to be kept elsewhere: its text, and its digest in the last line."""
     with exits():

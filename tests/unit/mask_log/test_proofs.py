@@ -119,8 +119,8 @@ def test_a_later_log_goes_on_from_an_earlier_one(tmp_path: Path) -> None:
 
 def test_a_broken_log_proves_nothing(tmp_path: Path) -> None:
     path, _, head = _log(tmp_path / "log")
-    records = LogDirectory(path=path).records("a", 0)
-    records.write_bytes(records.read_bytes().replace(b'"step":1', b'"step":2'))
+    for records in (path / "streams" / "a").glob("*.jsonl"):
+        records.write_bytes(records.read_bytes().replace(b'"step":1,', b'"step":2,'))
     with pytest.raises(BrokenRecord):
         prove_inclusion(path, head=head, sample=1)
 
@@ -131,15 +131,15 @@ def test_the_checker_needs_nothing_but_python(tmp_path: Path) -> None:
     command = ["log", "prove", str(path), "--head", head, "--output", str(proof)]
     assert runner.invoke(application, [*command, "--sample", "7"]).exit_code == 0
     checker = [sys.executable, "-I", "-S", str(CHECKER), str(proof)]
-    done = subprocess.run([*checker, head], capture_output=True, text=True, cwd=tmp_path)
+    options = {"capture_output": True, "text": True, "cwd": tmp_path}
+    done = subprocess.run([*checker, head], check=False, **options)
     assert (done.returncode, done.stdout[:10]) == (0, "in the log")
-    failed = subprocess.run([*checker, earlier], capture_output=True, text=True, cwd=tmp_path)
+    failed = subprocess.run([*checker, earlier], check=False, **options)
     assert failed.returncode == 1
     assert "NOT shown" in failed.stderr
     assert runner.invoke(application, ["log", "check-proof", str(proof), head]).exit_code == 0
     assert runner.invoke(application, ["log", "check-proof", str(proof), earlier]).exit_code == 1
     assert runner.invoke(application, command).exit_code == 2
     assert runner.invoke(application, [*command, "--since", earlier]).exit_code == 0
-    assert (
-        runner.invoke(application, ["log", "check-proof", str(proof), earlier, head]).exit_code == 0
-    )
+    check = ["log", "check-proof", str(proof)]
+    assert runner.invoke(application, [*check, earlier, head]).exit_code == 0

@@ -69,6 +69,20 @@ def repair(log: LogArgument) -> None:
 
 
 @log_application.command()
+def erase(
+    log: LogArgument,
+    *,
+    sample: Annotated[str, typer.Option(help="Id of the sample.")],
+    reason: Annotated[str, typer.Option(help="Stands in the tombstone; name nobody.")],
+) -> None:
+    """Erase what a log holds of a sample, and leave tombstones; print the new head."""
+    with exits():
+        from fgmf.cli.mask_logs import run_erase
+
+        raise typer.Exit(run_erase(log, sample, reason=reason))
+
+
+@log_application.command()
 def prove(
     log: LogArgument,
     *,

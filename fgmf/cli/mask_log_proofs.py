@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fgmf.canonical import write_atomically
 from fgmf.cli.exits import ExitCode, WrongUse, say
+from fgmf.cli.mask_logs import sample_id
 from fgmf.mask_log.proof_check import WrongProof, check_text
 from fgmf.mask_log.proofs import prove_consistency, prove_inclusion
 
@@ -39,12 +40,10 @@ def run_prove(request: ProofRequest) -> ExitCode:
     if request.since is not None:
         proof = prove_consistency(request.log, old=request.since, new=request.head)
     else:
-        sample = request.sample or ""
-        number = sample.removeprefix("-").isdecimal()
         proof = prove_inclusion(
             request.log,
             head=request.head,
-            sample=int(sample) if number else sample,
+            sample=sample_id(request.sample or ""),
             stream=request.stream,
         )
     write_atomically(request.output, json.dumps(proof, indent=1).encode() + b"\n")

@@ -93,3 +93,25 @@ def run_repair(log: Path) -> ExitCode:
     if not repairs:
         say("nothing to repair")
     return ExitCode.PASSED
+
+
+def run_erase(log: Path, sample: str, *, reason: str) -> ExitCode:
+    """Erase a sample, and say what was erased.
+
+    Raises:
+        InvalidInput: The log does not hold the sample.
+        BrokenRecord: The log is broken.
+    """
+    from fgmf.mask_log.erasing import erase_sample
+
+    erasure = erase_sample(log, sample_id(sample), reason=reason)
+    shared = f", {erasure.shared} arrays are kept for others" if erasure.shared else ""
+    say(f"erased {erasure.rows} rows and {erasure.arrays} arrays{shared}")
+    say("copies, backups and snapshots of the directory are not reached")
+    say(f"head: {erasure.head.digest}")
+    return ExitCode.PASSED
+
+
+def sample_id(text: str) -> int | str:
+    """Read the id of a sample: digits are a number, as they are where ids are counted."""
+    return int(text) if text.removeprefix("-").isdecimal() else text

@@ -44,10 +44,12 @@ class BatchChecker:
     Attributes:
         pack: The segment's pack.
         tombstones: Of the stream's batches, by record number and row.
+        unfinished: Rows so far that have a tombstone and are still there.
     """
 
     pack: PackReader
     tombstones: Mapping[int, Mapping[int, Tombstone]] = field(default_factory=dict)
+    unfinished: int = 0
     _sound: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)
 
     def check(self, number: int, body: Mapping[str, Any], layout: Layout) -> list[bytes | None]:
@@ -68,29 +70,39 @@ class BatchChecker:
         width = layout.row_bytes
         data = self.pack.read(start, rows_end - start)
         whole = [data[at : at + width] for at in range(0, rows_end - start, width)]
-        stones = self.tombstones.get(number)
         rows: list[bytes | None] = list(whole)
         leaves = [leaf_hash(row) for row in whole]
-        for position, stone in (stones or {}).items():
-            if position >= len(rows) or whole[position].strip(b"\x00"):
-                raise BrokenRecord(f"row {position} has a tombstone and is not erased")
-            rows[position], leaves[position] = None, stone.leaf
+        stones = self.tombstones.get(number, {})
+        if stones:
+            self._bury(stones, rows, leaves)
         if root_of(leaves).hex() != body["root"]:
             raise BrokenRecord("its rows are not those that its root is of")
-        cursor = rows_end
         named = [
-            (stones or {})[position] if row is None else layout.references(row)
-            for position, row in enumerate(rows)
+            stones.get(position) or layout.references(row) for position, row in enumerate(whole)
         ]
+        cursor = rows_end
         for column, form in enumerate(layout.arrays):
-            for entry in named:
+            for row, entry in zip(rows, named, strict=True):
                 if isinstance(entry, Tombstone):
-                    cursor = self._erased(entry, column, cursor)
+                    cursor = self._erased(entry, column, cursor, finished=row is None)
                 else:
                     cursor = self._array(form, entry[column], cursor)
         if cursor != end:
             raise BrokenRecord("its arrays do not fill the place that it names")
         return rows
+
+    def _bury(
+        self, stones: Mapping[int, Tombstone], rows: list[bytes | None], leaves: list[bytes]
+    ) -> None:
+        """Put tombstones in the place of erased rows."""
+        for position, stone in stones.items():
+            row = rows[position] if position < len(rows) else None
+            if row is None:
+                raise BrokenRecord(f"a tombstone names row {position}, which there is not")
+            if not row.strip(b"\x00"):
+                rows[position], leaves[position] = None, stone.leaf
+            elif leaves[position] == stone.leaf:
+                self.unfinished += 1
 
     def check_tensors(self, body: Mapping[str, Any]) -> None:
         """Check a record with the weights of a layer.
@@ -121,10 +133,10 @@ class BatchChecker:
     def _read(self, form: ArrayForm, reference: Reference) -> bytes:
         return decoded(form, reference, self.pack.read(reference.offset, reference.length))
 
-    def _erased(self, stone: Tombstone, column: int, cursor: int) -> int:
+    def _erased(self, stone: Tombstone, column: int, cursor: int, *, finished: bool) -> int:
         if column >= len(stone.spans):
             raise BrokenRecord("a tombstone names too few arrays")
         offset, length, gone = stone.spans[column]
-        if gone and self.pack.read(offset, length).strip(b"\x00"):
+        if gone and finished and self.pack.read(offset, length).strip(b"\x00"):
             raise BrokenRecord("an array has a tombstone and is not erased")
         return cursor + length if offset == cursor else cursor

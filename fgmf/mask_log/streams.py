@@ -192,6 +192,9 @@ class StreamVerifier:
         except BrokenRecord as broken:
             self._trouble("tampered", str(broken), place)
             return False
+        if checker.unfinished:
+            what = f"{checker.unfinished} rows have a tombstone and are not erased yet"
+            self._trouble("incomplete", f"{what}; erase them again")
         return self._pack_ends(pack, place, last=last)
 
     def _take(self, record: Record, checker: BatchChecker) -> None:

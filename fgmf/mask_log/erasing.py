@@ -5,9 +5,9 @@
     tombstones             -> records of the stream `erasures`, which begins and ends like any other
 
 A leaf is salted: once the row is gone it says nothing about who it was. Records, chains and roots
-are untouched; a verifier counts the erased samples. The tombstone is on the disk first, then arrays are
-zeroed, the row last: an erasure that was cut off leaves a row with a tombstone, which a verifier
-names, and erasing the sample again finishes it.
+are untouched; a verifier counts the erased samples. The tombstone is on the disk first, then arrays
+are zeroed, the row last: an erasure that was cut off leaves a row with a tombstone, which a
+verifier names, and erasing the sample again finishes it.
 
 Cost: reads the whole log once.
 """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from mask_log_layers import sgam
 from torch import nn
 
 from fgmf.canonical import tensor_digest
@@ -16,7 +17,6 @@ from fgmf.errors import InvalidInput
 from fgmf.gates import MaskLogGate
 from fgmf.mask_log import (
     Expectation,
-    LogContents,
     LogOutcome,
     Manifest,
     MaskLog,
@@ -27,24 +27,13 @@ from fgmf.mask_log import (
 from fgmf.mask_log.masks import mask_of_grid
 from fgmf.mask_log.tensors import WeightsDigest, weights_of
 from fgmf.mask_log.weights import weights_digest
-from fgmf.sgam import Sgam, SgamConfig, SgamLayer, saliency_mask_of
+from fgmf.sgam import Sgam, saliency_mask_of
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fgmf.mask_log.streams import ObservedBatch
-
-
-def sgam(seed: int = 0) -> Sgam:
-    torch.manual_seed(seed)
-    backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    config = SgamConfig(grid_side=3, width=4)
-    return Sgam.wrap(backbone, channels=1, config=config, seed=seed)
-
-
-def layer_for_spot_checks() -> SgamLayer:
-    return SgamLayer(SgamConfig(grid_side=3, width=4), seed=5)
 
 
 @dataclass
@@ -286,66 +275,6 @@ def test_masks_that_cannot_be_undone_fail(tmp_path: Path, value: float) -> None:
     assert "stream main, record" in verdict.reason
     allowed = MaskLogGate(path=str(tmp_path / "log"), unanchored=True, invertible=False).check()
     assert allowed.outcome is (Outcome.FAIL if value != value else Outcome.PASS)  # noqa: PLR0124
-
-
-SPOT = {"unanchored": True, "spot_checks": 4, "layer": "test_attaching:layer_for_spot_checks"}
-
-
-def _spot_log(path: Path, *, inputs: bool = True, every: int | None = 1, shift: float = 0) -> None:
-    model = sgam()
-    manifest = Manifest(streams={"main": Expectation(steps=3)})
-    contents = LogContents(inputs=inputs, weights_every=every)
-    with MaskLog(path, manifest=manifest, contents=contents).attach(model) as log:
-        if shift:
-            predicted = model.layer.predicted_logits
-            model.layer.predicted_logits = lambda images: predicted(images) + shift
-        for step in range(3):
-            with log.batch(step=step, sample_ids=[2 * step, 2 * step + 1]):
-                model(torch.rand(2, 1, 8, 8))
-            with torch.no_grad():
-                model.layer.predictor.read_out.weight.mul_(1.5)
-
-
-@pytest.fixture
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "test_attaching", sys.modules[__name__])
-
-
-@pytest.mark.usefixtures("importable")
-def test_spot_checks_make_masks_again(tmp_path: Path) -> None:
-    _spot_log(tmp_path / "log")
-    verdict = MaskLogGate(path=str(tmp_path / "log"), **SPOT).check()
-    assert verdict.outcome is Outcome.PASS, verdict.reason
-    spots = verdict.evidence["spot_checks"]
-    assert (spots["checked"], spots["resolvable"], spots["resolvable_share"]) == (4, 6, 1.0)
-
-
-@pytest.mark.usefixtures("importable")
-def test_a_mask_that_another_layer_made_is_found(tmp_path: Path) -> None:
-    _spot_log(tmp_path / "log", shift=0.01)
-    verdict = MaskLogGate(path=str(tmp_path / "log"), **SPOT).check()
-    assert verdict.outcome is Outcome.FAIL
-    assert "a mask made again is another" in verdict.reason
-
-
-@pytest.mark.usefixtures("importable")
-@pytest.mark.parametrize("kept", [{"inputs": False}, {"every": None}])
-def test_nothing_to_check_is_not_checked(tmp_path: Path, kept: dict) -> None:
-    _spot_log(tmp_path / "log", **kept)
-    verdict = MaskLogGate(path=str(tmp_path / "log"), **SPOT).check()
-    assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert "not checked" in verdict.reason
-
-
-@pytest.mark.parametrize("factory", ["nowhere:x", "test_attaching:sgam_gone", "torch:Tensor"])
-@pytest.mark.usefixtures("importable")
-def test_a_layer_that_cannot_be_made_is_an_error(tmp_path: Path, factory: str) -> None:
-    _spot_log(tmp_path / "log")
-    verdict = MaskLogGate(path=str(tmp_path / "log"), **{**SPOT, "layer": factory}).check()
-    assert verdict.outcome is Outcome.ERROR
-    assert "layer" in verdict.reason
 
 
 def _worker(path: Path, stream: str, steps: int) -> None:

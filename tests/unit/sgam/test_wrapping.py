@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fgmf.backbones import ConvNet, ConvNetConfig, HybridConfig, HybridNet, ViT, ViTConfig
+from fgmf.curvature import HvpMode, ImageLoss, InputCurvature
 from fgmf.errors import InvalidInput
 from fgmf.sgam import Sgam, SgamConfig, SgamLayer
 
@@ -112,6 +113,28 @@ def test_type_device_and_modes_are_the_models() -> None:
     assert not net[0].training
     assert wrapped.backbone is net
     assert not Sgam.wrap(net.eval(), channels=1, config=CONFIG).layer.training
+
+
+def test_curvature_goes_through_the_mask() -> None:
+    """Both exact ways agree on the whole, and differ from the network without its mask."""
+    net = ConvNet(ConvNetConfig(image_side=8, widths=(4,), hidden=8, activation="gelu")).double()
+    wrapped = Sgam.wrap(net, channels=1, config=SgamConfig(grid_side=4, m_min=0.1))
+    with torch.no_grad():
+        wrapped.layer.predictor.read_out.weight.mul_(6)
+    images = torch.rand(2, 1, 8, 8, dtype=torch.float64)
+    directions = torch.randn_like(images)
+    labels = torch.tensor([1, 0])
+    ways: list[tuple[nn.Module, HvpMode]] = [
+        (wrapped, "double-backward"),
+        (wrapped, "forward-over-reverse"),
+        (net, "double-backward"),
+    ]
+    one, other, bare = (
+        InputCurvature(ImageLoss(model=model, labels=labels), images, mode=mode).product(directions)
+        for model, mode in ways
+    )
+    torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-9)
+    assert not torch.allclose(one, bare, rtol=0.1)
 
 
 def test_one_hook_on_the_whole() -> None:

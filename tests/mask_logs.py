@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,17 @@ LAYOUT = Layout(
 def batch_of(ids: range, *, seed: int = 0, layout: Layout = LAYOUT) -> SampleBatch:
     """Samples with grids and inputs that depend on the seed and the first id."""
     draw = random.Random(f"{seed} {ids.start}")
-    arrays = {
-        form.name: memoryview(draw.randbytes(len(ids) * form.byte_count)) for form in layout.arrays
-    }
+    arrays = {form.name: _values(draw, form, len(ids)) for form in layout.arrays}
     inputs = memoryview(draw.randbytes(len(ids) * layout.input.byte_count))
     return SampleBatch(layout=layout, ids=list(ids), inputs=inputs, arrays=arrays)
+
+
+def _values(draw: random.Random, form: ArrayForm, count: int) -> memoryview:
+    """Numbers that masks and grids can have."""
+    if form.dtype == "float32":
+        numbers = [draw.uniform(0.01, 1.0) for _ in range(count * form.value_count)]
+        return memoryview(struct.pack(f"<{len(numbers)}f", *numbers))
+    return memoryview(draw.randbytes(count * form.byte_count))
 
 
 def body_of(step: int, **changed: object) -> dict:

@@ -27,10 +27,13 @@ AgainstOption = Annotated[
 
 
 @log_application.command()
-def verify(
+def verify(  # noqa: PLR0913 - one parameter per option
     log: LogArgument,
     *,
     against: AgainstOption = None,
+    public_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Verifier key of the writer, instead.")
+    ] = None,
     unanchored: Annotated[
         bool, typer.Option("--unanchored", help="Pass without anything from outside the log.")
     ] = False,
@@ -51,12 +54,86 @@ def verify(
         request = VerifyRequest(
             log=log,
             against=against,
+            public_key=public_key,
             unanchored=unanchored,
             integrity=integrity,
             max_erased=max_erased,
             max_age_hours=max_age_hours,
         )
         raise typer.Exit(run_verify(request))
+
+
+@log_application.command()
+def show(  # noqa: PLR0913 - one parameter per option
+    log: LogArgument,
+    *,
+    stream: Annotated[str | None, typer.Option(help="Only this stream.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Only this sample.")] = None,
+    steps: Annotated[str | None, typer.Option(help="Only these steps: A, A:B, A: or :B.")] = None,
+    purpose: Annotated[str | None, typer.Option(help="Only passes of this purpose.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most samples in the table.")] = 50,
+    skip: Annotated[int, typer.Option(min=0, help="Samples that are passed over.")] = 0,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write pages with the masks of all of them, instead."),
+    ] = None,
+    page_size: Annotated[int, typer.Option(min=1, help="Samples on a page.")] = 100,
+) -> None:
+    """Show the samples of a log: a table, or pages with their masks."""
+    with exits():
+        from fgmf.cli.mask_log_showing import ShowRequest, run_show
+
+        request = ShowRequest(
+            log=log,
+            stream=stream,
+            sample=sample,
+            steps=steps,
+            purpose=purpose,
+            limit=limit,
+            skip=skip,
+            html=html,
+            page_size=page_size,
+        )
+        raise typer.Exit(run_show(request))
+
+
+@log_application.command()
+def export(
+    log: LogArgument,
+    *,
+    output: Annotated[Path, typer.Option(help="New file: .sqlite, or .parquet.")],
+) -> None:
+    """Write the index of a log, without its arrays, for queries."""
+    with exits():
+        from fgmf.cli.mask_log_showing import run_export
+
+        raise typer.Exit(run_export(log, output))
+
+
+@log_application.command()
+def keygen(
+    key: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the secret key.")],
+    *,
+    name: Annotated[str, typer.Option(help="Whose key it is; no spaces.")],
+) -> None:
+    """Make a key that signs heads; print the verifier key."""
+    with exits():
+        from fgmf.cli.mask_logs import run_keygen
+
+        raise typer.Exit(run_keygen(key, name=name))
+
+
+@log_application.command()
+def sign(
+    log: LogArgument,
+    *,
+    key: Annotated[Path, typer.Option(help="File of the secret key.")],
+) -> None:
+    """Sign the head of a log; print it."""
+    with exits():
+        from fgmf.cli.mask_logs import run_sign
+
+        raise typer.Exit(run_sign(log, key))
 
 
 @log_application.command()

@@ -21,6 +21,7 @@ class VerifyRequest:
 
     log: Path
     against: str | None = None
+    public_key: str | None = None
     unanchored: bool = False
     integrity: bool = False
     max_erased: int = 0
@@ -38,6 +39,7 @@ def run_verify(request: VerifyRequest) -> ExitCode:
             name="log",
             path=str(request.log.absolute()),
             head=request.against,
+            public_key=request.public_key,
             unanchored=request.unanchored,
             complete=not request.integrity,
             max_erased=request.max_erased,
@@ -115,3 +117,34 @@ def run_erase(log: Path, sample: str, *, reason: str) -> ExitCode:
 def sample_id(text: str) -> int | str:
     """Read the id of a sample: digits are a number, as they are where ids are counted."""
     return int(text) if text.removeprefix("-").isdecimal() else text
+
+
+def run_keygen(path: Path, *, name: str) -> ExitCode:
+    """Make a secret key, and print the verifier key.
+
+    Raises:
+        InvalidInput: The name is none.
+        MissingDependency: The package cryptography is not there.
+    """
+    from fgmf.mask_log.signing import write_key
+
+    say(write_key(path, name=name).text())
+    return ExitCode.PASSED
+
+
+def run_sign(log: Path, key: Path) -> ExitCode:
+    """Sign the current head of a log, and print its digest.
+
+    Raises:
+        InvalidInput: The key is none.
+        MissingDependency: The package cryptography is not there.
+    """
+    from fgmf.mask_log.keeping import keep_head
+    from fgmf.mask_log.manifest import read_manifest
+    from fgmf.mask_log.places import open_log
+    from fgmf.mask_log.signing import Signer
+
+    directory = open_log(log)
+    head = keep_head(directory, read_manifest(directory), signer=Signer.from_file(key))
+    say(head.digest)
+    return ExitCode.PASSED

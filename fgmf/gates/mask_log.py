@@ -43,6 +43,8 @@ class MaskLogGate(GateSpecification):
     """Directory of the log, relative to the gate file."""
     head: Annotated[str, Field(min_length=1)] | None = None
     """Head of the log, kept outside of it: ``sha256:…``, or the path of a file with its text."""
+    public_key: Annotated[str, Field(min_length=1)] | None = None
+    """Verifier key of the log's writer, instead of a head: a head that it signed must cover all."""
     unanchored: bool = False
     """Whether a log that nothing from outside stands behind may pass, visibly."""
     complete: bool = True
@@ -67,6 +69,25 @@ class MaskLogGate(GateSpecification):
     """Samples whose masks are made again from their input and weights; needs `layer`."""
     layer: Annotated[str, Field(pattern=FACTORY)] | None = None
     """``package.module:function`` that returns the mask layer, for spot checks."""
+
+    @field_validator("public_key")
+    @classmethod
+    def _key(cls, value: str | None) -> str | None:
+        """A key that was cut off while it was copied signs nothing."""
+        from fgmf.errors import InvalidInput
+        from fgmf.mask_log.signing import VerifierKey
+
+        try:
+            return value if value is None else VerifierKey.from_text(value).text()
+        except InvalidInput:
+            raise ValueError("a verifier key NAME+ID+KEY, as fgmf log keygen prints it") from None
+
+    @model_validator(mode="after")
+    def _one_anchor(self) -> MaskLogGate:
+        if self.head is not None and self.public_key is not None:
+            allowed = "either a `head` or a `public_key`"
+            raise misfits(type(self).__name__, [Misfit("public_key", allowed, "both")])
+        return self
 
     @model_validator(mode="after")
     def _layer_for_spot_checks(self) -> MaskLogGate:

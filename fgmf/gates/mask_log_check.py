@@ -119,7 +119,9 @@ def _verified(gate: MaskLogGate, context: RunContext, looks: Looks, *, name: str
             context.on_progress(progress)
 
     head = None if gate.head is None else _outside_head(gate.head, context.directory, path)
-    settings = VerifySettings(head=head, on_progress=report, observers=looks.observers)
+    settings = VerifySettings(
+        head=head, public_key=gate.public_key, on_progress=report, observers=looks.observers
+    )
     return verify_log(path, settings)
 
 
@@ -163,16 +165,18 @@ def _open_question(gate: MaskLogGate, report: LogReport) -> str | None:
     if gate.complete and report.outcome is LogOutcome.INTACT:
         names = ", ".join(report.open_ended) or "none"
         return f"intact, and the manifest fixes nothing that {names} must hold, so never complete"
-    return None if gate.unanchored else _unanchored(report)
+    return None if gate.unanchored else _unanchored(gate, report)
 
 
-def _unanchored(report: LogReport) -> str | None:
+def _unanchored(gate: MaskLogGate, report: LogReport) -> str | None:
     if report.anchor in {"head", "signature"}:
         return None
+    if report.anchor == "none" and gate.public_key is not None:
+        return f"{report.outcome}, and no head of the log is signed by the key that was given"
     if report.anchor == "none":
         return (
             f"{report.outcome}, and nothing from outside the log stands behind it: whoever can "
-            "write it could have rewritten all of it; give `head`"
+            "write it could have rewritten all of it; give `head` or `public_key`"
         )
     return (
         f"{report.outcome}, and the {report.anchor} covers {report.anchored_records} of "

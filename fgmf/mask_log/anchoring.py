@@ -14,6 +14,7 @@ from fgmf.errors import BrokenRecord, InvalidInput
 from fgmf.mask_log.heads import LONGEST_TEXT, is_head_digest, read_checkpoint, read_head
 from fgmf.mask_log.places import read_inside
 from fgmf.mask_log.report import Anchor, Trouble
+from fgmf.mask_log.signing import VerifierKey, is_signed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,13 +110,16 @@ class Anchoring:
     records: int = 0
     signer: str = ""
     _given: Head | None = None
+    _key: VerifierKey | None = None
 
     def __post_init__(self) -> None:
         """Read what was given.
 
         Raises:
-            InvalidInput: It is no head.
+            InvalidInput: It is no head, or no key.
         """
+        if self.public_key is not None:
+            self._key = VerifierKey.from_text(self.public_key)
         if self.head is None or is_head_digest(self.head):
             return
         try:
@@ -140,6 +144,8 @@ class Anchoring:
         Returns:
             What is wrong.
         """
+        if self._key is not None:
+            self._take_signature(now, claims, self._key)
         if self.head is None:
             return []
         known = {digest: head for digest, (head, _) in claims.heads.items()}
@@ -153,3 +159,13 @@ class Anchoring:
         self.records = found.size
         self.anchor = "head" if found.digest == now.digest else "earlier head"
         return []
+
+    def _take_signature(self, now: Head, claims: Claims, key: VerifierKey) -> None:
+        """Take the largest head that the key signed; it was held against the records."""
+        signed = [
+            head for head, lines in claims.heads.values() if is_signed(head.text(), lines, key)
+        ]
+        if signed:
+            latest = max(signed, key=lambda head: head.size)
+            self.records, self.signer = latest.size, key.name
+            self.anchor = "signature" if latest.digest == now.digest else "earlier signature"

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from fgmf.mask_log.heads import Head
     from fgmf.mask_log.offers import HookHandle, OfferedMask
+    from fgmf.mask_log.signing import Signer
     from fgmf.types import Json
 
 
@@ -80,7 +81,7 @@ class MaskLog:
         head: Of the whole log when this stream was closed; None before.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a user says about a log, each with a default
         self,
         path: Path,
         *,
@@ -89,6 +90,7 @@ class MaskLog:
         settings: WriterSettings | None = None,
         contents: LogContents | None = None,
         resume: bool = False,
+        signer: Signer | None = None,
     ) -> None:
         """Take what is to be logged where; nothing is written yet.
 
@@ -100,12 +102,13 @@ class MaskLog:
             settings: How it is written.
             contents: What is kept.
             resume: Go on with a stream that is there, after a crash or a stop.
+            signer: Signs the head (`fgmf.mask_log.signing.Signer`); None leaves it unsigned.
         """
         self.path, self.stream, self.manifest = path, stream, manifest
         self.settings = settings or WriterSettings()
         self.contents = contents or LogContents()
         self.head: Head | None = None
-        self._resume = resume
+        self._resume, self._signer = resume, signer
         self._layers: dict[str, torch.nn.Module] = {}
         self._handles: list[HookHandle] = []
         self._writer: StreamWriter | None = None
@@ -116,6 +119,7 @@ class MaskLog:
         self._steps = 0
         self._passes = 0
         self._skipped: dict[str, int] = {}
+        self._last_batch: tuple[int, int] | None = None
         self._makers: dict[str, BatchMaker] = {}
         self._digests: dict[str, WeightsDigest] = {}
         self._known_weights: dict[str, str] = {}
@@ -179,7 +183,7 @@ class MaskLog:
                 writer.append("skipped", {"skipped": dict(self._skipped)})
                 self._skipped = {}
             writer.close("closed" if kind is None else f"stopped by {kind.__name__}")
-            self.head = keep_head(writer.directory, writer.manifest)
+            self.head = keep_head(writer.directory, writer.manifest, signer=self._signer)
         except (MaskLogUnwritable, OSError) as failure:
             writer.abandon()
             if self.settings.on_error == "raise" and kind is None:
@@ -232,6 +236,27 @@ class MaskLog:
         """
         if self._writer is not None:
             self._writer.append("note", {"note": dict(facts)})
+
+    def predicted(self, outputs: torch.Tensor) -> None:
+        """Log what the model said about the samples of the last batch that was logged.
+
+        Args:
+            outputs: (n, classes) of logits, or (n,) of class indices.
+
+        Raises:
+            InvalidInput: Another shape, or not as many as the batch has samples.
+            MaskLogUnwritable: It could not be written, and the caller does not go on.
+        """
+        classes = outputs.argmax(dim=1) if outputs.ndim == 2 else outputs
+        with self._guard:
+            if self._writer is None or self._last_batch is None:
+                return
+            number, count = self._last_batch
+            if classes.shape != (count,):
+                got = tuple(outputs.shape)
+                raise InvalidInput(f"expected outputs for {count} samples, got shape {got}")
+            said: list[Json] = [int(value) for value in classes.tolist()]
+            self._writer.append("predictions", {"classes": said, "of": number})
 
     def checkpoint(self) -> None:
         """Have everything brought to the disk, and a checkpoint written.
@@ -303,6 +328,7 @@ class MaskLog:
             raise
         if written is None:
             self._skipped = skipped
+        self._last_batch = None if written is None else (written, len(batch.ids))
 
     def _sampled_out(self, writer: StreamWriter) -> str | None:
         number, self._passes = self._passes, self._passes + 1

@@ -51,6 +51,10 @@ def _is_hashes(value: object) -> bool:
     return type(value) is list and all(_is_hash(entry) for entry in value)
 
 
+def _is_integers(value: object) -> bool:
+    return type(value) is list and all(type(entry) is int for entry in value)
+
+
 def _is_list(value: object) -> bool:
     return type(value) is list
 
@@ -95,7 +99,7 @@ _CHECKS: Final[Mapping[str, Mapping[str, Callable[[object], bool]]]] = {
         "reason": _is_text,
         "samples": is_count,
     },
-    "predictions": {"classes": _is_list, "of": is_count},
+    "predictions": {"classes": _is_integers, "of": is_count},
     "note": {"note": _is_object},
     "checkpoint": {"root": _is_hash, "size": is_count},
     "segment": {"pack": is_count, "peaks": _is_hashes, "segment": is_count, "size": is_count},

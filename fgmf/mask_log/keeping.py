@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from fgmf.canonical import write_atomically
 from fgmf.mask_log.anchoring import head_name
-from fgmf.mask_log.heads import LONGEST_TEXT, Head, StreamHead, read_checkpoint
+from fgmf.mask_log.heads import LONGEST_TEXT, Head, StreamHead, read_checkpoint, read_head
 from fgmf.mask_log.places import read_inside
 
 if TYPE_CHECKING:
     from fgmf.mask_log.manifest import Manifest
     from fgmf.mask_log.places import LogDirectory
+    from fgmf.mask_log.signing import Signer
 
 
 def current_head(directory: LogDirectory, manifest: Manifest) -> Head:
@@ -33,8 +34,13 @@ def current_head(directory: LogDirectory, manifest: Manifest) -> Head:
     return Head(run=manifest.run, manifest=manifest.digest, streams=tuple(streams))
 
 
-def keep_head(directory: LogDirectory, manifest: Manifest) -> Head:
+def keep_head(directory: LogDirectory, manifest: Manifest, *, signer: Signer | None = None) -> Head:
     """Write the current head into the log.
+
+    Args:
+        directory: The log.
+        manifest: Its manifest.
+        signer: Signs the head; None leaves it unsigned.
 
     Returns:
         The head; its digest is the line to keep elsewhere.
@@ -45,6 +51,12 @@ def keep_head(directory: LogDirectory, manifest: Manifest) -> Head:
     """
     head = current_head(directory, manifest)
     path = directory.heads / head_name(head)
-    if not path.exists():
-        write_atomically(path, head.text().encode())
+    text, lines = head.text(), list[str]()
+    if path.exists():
+        known = read_inside(directory.path, path, limit=LONGEST_TEXT).decode(errors="replace")
+        lines += read_head(known)[1]
+    if signer is not None and signer.line(text) not in lines:
+        lines.append(signer.line(text))
+    signed = text + ("\n" + "".join(f"{line}\n" for line in lines) if lines else "")
+    write_atomically(path, signed.encode())
     return head

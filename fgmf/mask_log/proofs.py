@@ -14,14 +14,13 @@ from fgmf.errors import BrokenRecord, InvalidInput
 from fgmf.mask_log.anchoring import read_claims
 from fgmf.mask_log.erasures import read_tombstones
 from fgmf.mask_log.manifest import read_manifest
-from fgmf.mask_log.opening import new_state
 from fgmf.mask_log.places import open_log
-from fgmf.mask_log.reading import MisplacedRecord, PackReader, TornTail, read_segment
+from fgmf.mask_log.reading import PackReader
 from fgmf.mask_log.records import encode_canonical
+from fgmf.mask_log.resuming import read_stream
 from fgmf.mask_log.tree import consistency_path, inclusion_path, leaf_hash, root_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from fgmf.mask_log.heads import Head
@@ -55,7 +54,7 @@ def prove_inclusion(
         if stream in {None, entry.stream}:
             leaves: list[bytes] = []
             found = None
-            for record, segment, layout in _records(directory, manifest, entry.stream):
+            for record, segment, layout in read_stream(directory, manifest, entry.stream):
                 if len(leaves) < entry.size:
                     leaves.append(record.leaf)
                     if found is None and layout is not None:
@@ -88,7 +87,7 @@ def prove_consistency(path: Path, *, old: str, new: str) -> dict[str, Json]:
         end = later.get(entry.stream)
         if end is None or end.size < entry.size:
             raise InvalidInput(f"expected the later head second, got stream {entry.stream} shorter")
-        leaves = [r.leaf for r, _, _ in _records(directory, manifest, entry.stream)][: end.size]
+        leaves = [r.leaf for r, _, _ in read_stream(directory, manifest, entry.stream)][: end.size]
         if root_of(leaves) != end.root or root_of(leaves[: entry.size]) != entry.root:
             raise BrokenRecord(f"stream {entry.stream} is not what the heads say")
         paths[entry.stream] = [h.hex() for h in consistency_path(leaves, entry.size)]
@@ -107,25 +106,6 @@ def _opened(path: Path, digest: str) -> tuple[LogDirectory, Manifest, Head]:
     if digest not in known:
         raise InvalidInput(f"expected the digest of one of the log's {len(known)} heads")
     return directory, manifest, known[digest][0]
-
-
-def _records(
-    directory: LogDirectory, manifest: Manifest, stream: str
-) -> Iterator[tuple[Record, int, Layout | None]]:
-    """Yield the records of a stream, each checked, with the layout of those that are batches."""
-    state = new_state(manifest, stream)
-    for segment in directory.segments(stream):
-        if segment:
-            state.open_segment()
-        try:
-            for record, _ in read_segment(directory, stream, segment):
-                state.take(record)
-                batch = record.kind == "batch"
-                yield record, segment, state.layouts[record.body["layout"]] if batch else None
-        except TornTail:
-            return
-        except MisplacedRecord as error:
-            raise BrokenRecord(f"stream {stream} is broken: {error}") from None
 
 
 def _row_of(

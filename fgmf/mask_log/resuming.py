@@ -9,9 +9,13 @@ from fgmf.mask_log.opening import new_state
 from fgmf.mask_log.reading import MisplacedRecord, TornTail, read_segment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fgmf.mask_log.following import StreamFollower
     from fgmf.mask_log.manifest import Manifest
     from fgmf.mask_log.places import LogDirectory
+    from fgmf.mask_log.records import Record
+    from fgmf.mask_log.rows import Layout
 
 
 def follow_to_the_end(
@@ -47,6 +51,37 @@ def follow_to_the_end(
         reason = f"its pack has {size} bytes, and records account for {state.pack}"
         raise BrokenRecord(_repair_first(stream, directory, reason))
     return state if state.seq else None
+
+
+def read_stream(
+    directory: LogDirectory, manifest: Manifest, stream: str
+) -> Iterator[tuple[Record, int, Layout | None]]:
+    """Yield the records of a stream, each held against all before it; a torn tail ends it.
+
+    Args:
+        directory: The log.
+        manifest: Its manifest.
+        stream: Name of the stream.
+
+    Yields:
+        The record, the number of its segment, and the layout of its rows if it is a batch.
+
+    Raises:
+        BrokenRecord: The stream is broken here.
+    """
+    state = new_state(manifest, stream)
+    for segment in directory.segments(stream):
+        if segment:
+            state.open_segment()
+        try:
+            for record, _ in read_segment(directory, stream, segment):
+                state.take(record)
+                batch = record.kind == "batch"
+                yield record, segment, state.layouts[record.body["layout"]] if batch else None
+        except TornTail:
+            return
+        except MisplacedRecord as error:
+            raise BrokenRecord(f"stream {stream} is broken: {error}") from None
 
 
 def _follow(directory: LogDirectory, state: StreamFollower) -> None:

@@ -59,6 +59,27 @@ OWN_ENTRIES = (
         },
     ),
     CatalogueEntry(
+        name="focused-margin",
+        follows_margin=True,
+        title="focused margin",
+        engine="own",
+        made_for=_ALL,
+        whole_list=True,
+        parameters={
+            "targets": _count(5, "classes of the short look at every image"),
+            "steps": _count(8, "iterations on each"),
+            "far": Parameter(
+                default=0.36,
+                above=0.0,
+                highest=1.0,
+                meaning="share of the clean margin: images with more left are not looked at again",
+            ),
+            "long_targets": _count(9, "classes of the long look at those that came near"),
+            "long_steps": _count(30, "iterations on each; three times as many on the nearest"),
+            **_EOT,
+        },
+    ),
+    CatalogueEntry(
         name="minimum-norm",
         follows_margin=True,
         title="minimum norm",

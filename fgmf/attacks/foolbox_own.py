@@ -6,9 +6,9 @@
     LinfRandomSearch, L2RandomSearch, L1RandomSearch
     LinfMinimumNorm, L2MinimumNorm, L1MinimumNorm                 smallest perturbation
 
-The algorithms are in `fgmf.attacks.own`. Unlike Foolbox's own attacks these take a seed, draw per
-image rather than per batch (the keys are digests of the images), and count passes: `measure`
-returns the whole outcome. ``repeat`` adds restarts with draws of their own.
+The algorithms are in `fgmf.attacks.own`; the focused attack is in `foolbox_focused`. These take a
+seed, draw per image rather than per batch (the keys are digests of the images), and count passes:
+`measure` returns the whole outcome. ``repeat`` adds restarts with draws of their own.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from fgmf.threat import ThreatModel
 if TYPE_CHECKING:
     from foolbox.models.base import Model
 
+    from fgmf.attacks.own.focused import FocusedMargin
     from fgmf.attacks.own.losses import LossName
     from fgmf.types import Norm
 
@@ -47,7 +48,7 @@ with warnings.catch_warnings():
 _DISTANCES: dict[Norm, LpDistance] = {"linf": linf, "l2": l2, "l1": l1}
 
 
-class _FixedEpsilon(FixedEpsilonAttack):
+class FixedEpsilon(FixedEpsilonAttack):
     """A Foolbox attack around one of ours.
 
     Args:
@@ -60,7 +61,7 @@ class _FixedEpsilon(FixedEpsilonAttack):
 
     def __init__(
         self,
-        algorithm: Apgd | MinimumMargin | Square | RandomSearch,
+        algorithm: Apgd | MinimumMargin | FocusedMargin | Square | RandomSearch,
         *,
         seed: int,
         batch_size: int,
@@ -114,15 +115,15 @@ class _FixedEpsilon(FixedEpsilonAttack):
         outcome = self.measure(model, inputs, criterion, epsilon=epsilon)
         return restore_type(type(images)(outcome.adversarial))
 
-    def repeat(self, times: int) -> _FixedEpsilon:
+    def repeat(self, times: int) -> FixedEpsilon:
         """The same attack with `times` as many restarts, each with draws of its own."""
         copy = type(self).__new__(type(self))
         algorithm = replace(self._algorithm, restarts=self._algorithm.restarts * times)
-        _FixedEpsilon.__init__(copy, algorithm, seed=self._seed, batch_size=self._batch_size)
+        FixedEpsilon.__init__(copy, algorithm, seed=self._seed, batch_size=self._batch_size)
         return copy
 
 
-class _Apgd(_FixedEpsilon):
+class _Apgd(FixedEpsilon):
     """APGD.
 
     Args:
@@ -166,7 +167,7 @@ class L1APGD(_Apgd):
     norm = "l1"
 
 
-class _MinimumMargin(_FixedEpsilon):
+class _MinimumMargin(FixedEpsilon):
     """The minimum-margin attack.
 
     Args:
@@ -208,7 +209,7 @@ class L1MinimumMargin(_MinimumMargin):
     norm = "l1"
 
 
-class _Square(_FixedEpsilon):
+class _Square(FixedEpsilon):
     """The Square attack.
 
     Args:
@@ -244,7 +245,7 @@ class L2Square(_Square):
     norm = "l2"
 
 
-class _RandomSearch(_FixedEpsilon):
+class _RandomSearch(FixedEpsilon):
     """Random search.
 
     Args:

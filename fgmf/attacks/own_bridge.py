@@ -17,6 +17,7 @@ import torch
 from fgmf.attacks.interface import AttackBatch, AttackResult, reason_of
 from fgmf.attacks.own.apgd import Apgd
 from fgmf.attacks.own.fmn import MinimumNorm, MinimumNormOutcome
+from fgmf.attacks.own.focused import FocusedMargin
 from fgmf.attacks.own.minimum_margin import MinimumMargin
 from fgmf.attacks.own.random_search import RandomSearch
 from fgmf.attacks.own.square import Square
@@ -178,6 +179,18 @@ def _minimum_margin(plan: AttackPlan) -> MinimumMargin:
     )
 
 
+def _focused_margin(plan: AttackPlan) -> FocusedMargin:
+    given = plan.parameters
+    return FocusedMargin(
+        targets=int(given["targets"]),
+        steps=int(given["steps"]),
+        far=float(given["far"]),
+        long_targets=int(given["long_targets"]),
+        long_steps=int(given["long_steps"]),
+        restarts=plan.restarts,
+    )
+
+
 def _minimum_norm(plan: AttackPlan) -> MinimumNorm:
     given = plan.parameters
     return MinimumNorm(
@@ -204,6 +217,7 @@ _ALGORITHMS: dict[str, Callable[[AttackPlan], Algorithm]] = {
     "apgd-dlr-t": _apgd,
     "apgd-margin": _apgd,
     "minimum-margin": _minimum_margin,
+    "focused-margin": _focused_margin,
     "minimum-norm": _minimum_norm,
     "square": _square,
     "random-search": _random_search,

@@ -82,6 +82,7 @@ def test_the_attacks_that_the_product_promises_are_there() -> None:
         "apgd-dlr-t",
         "apgd-margin",
         "minimum-margin",
+        "focused-margin",
         "minimum-norm",
         "square",
         "random-search",

@@ -152,7 +152,8 @@ class _Run(Generic[S]):
         targeted = aimed or schedule.targets > 0
         classes = clean.shape[1]
         self._loss = usable_loss(method.loss or "margin", classes=classes, targeted=targeted)
-        ranked = rank_wrong_classes(clean, self._criterion.labels)
+        by = clean if task.ranking_logits is None else task.ranking_logits.to(clean)
+        ranked = rank_wrong_classes(by, self._criterion.labels)
         # A criterion's own target is the only aim; of top-k, those below share their aims.
         ranked = ranked[:, :1] if aimed else ranked[:, task.criterion.top_k - 1 :]
         self._ranked: list[list[int]] = ranked.tolist()

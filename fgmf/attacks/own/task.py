@@ -32,6 +32,7 @@ class AttackTask:
         keys: One stable key per image, for its random draws.
         seed: With the attack's name and the keys it fixes every draw.
         clean_logits: (n, classes) if they are known already: saves one pass per image.
+        ranking_logits: (n, classes) by which wrong classes are ranked; None: the clean ones.
         device: Where the attack works; None: where the images are. Only the images in work are
             taken there.
     """
@@ -42,6 +43,7 @@ class AttackTask:
     keys: tuple[str, ...]
     seed: int = 0
     clean_logits: Logits | None = None
+    ranking_logits: Logits | None = None
     device: torch.device | None = None
 
     def __post_init__(self) -> None:
@@ -54,6 +56,8 @@ class AttackTask:
         given = {"labels": len(self.criterion.labels), "keys": len(self.keys)}
         if self.clean_logits is not None:
             given["clean_logits"] = self.clean_logits.shape[0]
+        if self.ranking_logits is not None:
+            given["ranking_logits"] = self.ranking_logits.shape[0]
         if any(length != count for length in given.values()):
             raise InvalidInput(f"expected one label and one key per image, got {count} and {given}")
         if not self.images.is_floating_point():

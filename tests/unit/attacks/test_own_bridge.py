@@ -31,6 +31,7 @@ PAIRS = [(entry.name, norm) for entry in OWN_ENTRIES for norm in entry.norms]
 GRADIENT = [entry.name for entry in OWN_ENTRIES if entry.needs_gradient]
 FEW: dict[str, dict[str, Any]] = {
     "minimum-margin": {"targets": 2, "steps": 6},
+    "focused-margin": {"targets": 2, "steps": 3, "far": 0.8, "long_targets": 3, "long_steps": 4},
     "minimum-norm": {"steps": 15},
     "square": {"queries": 40},
     "random-search": {"queries": 40},
@@ -123,7 +124,7 @@ def test_one_logit_is_two_classes(name: str) -> None:
     assert name == "random-search" or 0 < sum(found[0]) < 24
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "minimum-margin", "minimum-norm", "square"])
+@pytest.mark.parametrize("name", ["apgd-ce", "minimum-margin", "focused-margin", "minimum-norm", "square"])
 def test_the_batch_size_is_the_capacity_and_changes_nothing(name: str) -> None:
     sizes: list[int] = []
 
@@ -138,7 +139,7 @@ def test_the_batch_size_is_the_capacity_and_changes_nothing(name: str) -> None:
     assert torch.equal(part.adversarial, whole.adversarial)
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "minimum-margin", "minimum-norm", "square"])
+@pytest.mark.parametrize("name", ["apgd-ce", "minimum-margin", "focused-margin", "minimum-norm", "square"])
 @pytest.mark.parametrize("backward", [False, True])
 def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(
     name: str, backward: bool
@@ -237,7 +238,7 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "minimum-margin", "square", "minimum-norm"])
+@pytest.mark.parametrize("name", ["apgd-ce", "minimum-margin", "focused-margin", "square", "minimum-norm"])
 def test_what_was_found_before_the_deadline_is_kept(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ def test_known_examples_cost_a_pass_to_judge_and_one_to_verify(store: Path) -> N
 def test_it_runs_before_a_suite(store: Path) -> None:
     verdict = _check(store, attacks=(), suite="quick", known_examples="saved/g")
     names = [row["name"] for row in _rows(verdict)]
-    assert names == ["known-examples", "apgd-ce", "minimum-margin"]
+    assert names == ["known-examples", "apgd-ce", "focused-margin"]
     assert verdict.evidence["suite"] == "quick"
 
 

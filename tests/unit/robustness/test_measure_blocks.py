@@ -22,6 +22,7 @@ IMAGES = make_images(23, margin=0.05)
 LABELS = CurvedModel()(IMAGES).argmax(dim=1)
 FEW: dict[str, dict[str, Any]] = {
     "minimum-margin": {"targets": 2, "steps": 6},
+    "focused-margin": {"targets": 2, "steps": 3, "far": 0.8, "long_targets": 3, "long_steps": 4},
     "minimum-norm": {"steps": 15},
     "square": {"queries": 40},
     "random-search": {"queries": 40},

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fgmf.attacks.criteria import Criterion
-from fgmf.attacks.own import Apgd, MinimumMargin, RandomSearch, Square
+from fgmf.attacks.own import Apgd, FocusedMargin, MinimumMargin, RandomSearch, Square
 from fgmf.attacks.own.lanes import Schedule, rank_wrong_classes
 from fgmf.attacks.own.task import image_keys
 from fgmf.attacks.projection import inside
@@ -27,6 +27,7 @@ ATTACKS = [
     Apgd(steps=12, restarts=2),
     Apgd(loss="dlr", steps=10, targets=3, width=2),
     MinimumMargin(targets=3, steps=8),
+    FocusedMargin(targets=2, steps=2, far=0.8, long_targets=3, long_steps=4),
     Square(queries=40),
     RandomSearch(queries=30),
 ]

@@ -74,7 +74,7 @@ OWN_ENTRIES = (
                 highest=1.0,
                 meaning="share of the clean margin: images with more left are not looked at again",
             ),
-            "long_targets": _count(9, "classes of the long look at those that came near"),
+            "long_targets": _count(5, "classes of the long look at those that came near"),
             "long_steps": _count(30, "iterations on each; three times as many on the nearest"),
             **_EOT,
         },

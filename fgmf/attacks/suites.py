@@ -103,7 +103,7 @@ _QUICK = _by_norm(
 _STANDARD = _by_norm(
     (
         _ascent(5),
-        _attack("focused-margin", targets=5, steps=8, far=0.36, long_targets=9, long_steps=30),
+        _attack("focused-margin", targets=5, steps=8, far=0.36, long_targets=5, long_steps=30),
     ),
     (_ascent(5), _margins(5, 20), _second_look(2, 60)),
 )

@@ -23,7 +23,7 @@ import torch
 from fgmf.attacks.building import build_attack
 from fgmf.attacks.interface import AttackBatch, reason_of
 from fgmf.attacks.projection import inside, project
-from fgmf.classifier.memory import batched, is_out_of_memory
+from fgmf.classifier.memory import batched, is_out_of_memory, return_freed
 from fgmf.classifier.steadiness import refuse_moved, refuse_nonfinite
 from fgmf.errors import BudgetSpent, InvalidInput
 from fgmf.robustness.known import KnownImages
@@ -221,6 +221,7 @@ class _Measurement:
             for start in range(0, len(active), size):
                 stop = min(start + size, len(active))
                 attack_part(slice(start, stop))
+                return_freed()
                 self._report(record.plan, stop, len(active))
             return
         for part, _ in batched(len(active), self._classifier.batch_size, attack_part):

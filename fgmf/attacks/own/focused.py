@@ -63,7 +63,7 @@ class FocusedMargin:
     targets: int = 5
     steps: int = 8
     far: float = 0.36
-    long_targets: int = 9
+    long_targets: int = 5
     long_steps: int = 30
     restarts: int = 1
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from fgmf.attacks import foolbox_own
+from fgmf.attacks import foolbox_focused, foolbox_own
+from fgmf.attacks.own import FocusedMargin
 from fgmf.attacks.projection import distances
 from fgmf.errors import InvalidInput
 
@@ -69,6 +70,20 @@ def test_called_as_foolbox_attacks_are(
     assert float(distances(images, raw, attack.norm).max()) <= epsilon * (1 + 1e-9)
     assert int(success.sum()) >= 5
     assert name in repr(attack)
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+def test_the_focused_attack_is_called_like_the_others(
+    norm: str, model: Any, images: torch.Tensor, labels: torch.Tensor
+) -> None:
+    settings = FocusedMargin(steps=4, long_targets=2, long_steps=4)
+    attack = getattr(foolbox_focused, f"{norm}FocusedMargin")(settings=settings)
+    epsilon = EPSILON[norm.lower()]
+    raw, _, success = attack(model, images, labels, epsilons=epsilon)
+    outcome = attack.repeat(2).measure(model, images, labels, epsilon=epsilon)
+    assert float(distances(images, raw, attack.norm).max()) <= epsilon * (1 + 1e-9)
+    assert int(outcome.broken.sum()) >= int(success.sum()) >= 5
+    assert repr(settings) in repr(attack)
 
 
 def test_several_epsilons_and_criteria(

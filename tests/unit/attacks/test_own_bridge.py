@@ -37,6 +37,7 @@ FEW: dict[str, dict[str, Any]] = {
     "random-search": {"queries": 40},
     "apgd-dlr-t": {"targets": 2, "steps": 6},
 }
+ITERATIVE = ["apgd-ce", "minimum-margin", "focused-margin", "minimum-norm", "square"]
 ODD = 7
 
 
@@ -124,7 +125,7 @@ def test_one_logit_is_two_classes(name: str) -> None:
     assert name == "random-search" or 0 < sum(found[0]) < 24
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "minimum-margin", "focused-margin", "minimum-norm", "square"])
+@pytest.mark.parametrize("name", ITERATIVE)
 def test_the_batch_size_is_the_capacity_and_changes_nothing(name: str) -> None:
     sizes: list[int] = []
 
@@ -139,7 +140,7 @@ def test_the_batch_size_is_the_capacity_and_changes_nothing(name: str) -> None:
     assert torch.equal(part.adversarial, whole.adversarial)
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "minimum-margin", "focused-margin", "minimum-norm", "square"])
+@pytest.mark.parametrize("name", ITERATIVE)
 @pytest.mark.parametrize("backward", [False, True])
 def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(
     name: str, backward: bool
@@ -238,7 +239,7 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "minimum-margin", "focused-margin", "square", "minimum-norm"])
+@pytest.mark.parametrize("name", ITERATIVE)
 def test_what_was_found_before_the_deadline_is_kept(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import ctypes
+from typing import Any
+
 import pytest
 import torch
 
-from fgmf.classifier.memory import batched, is_out_of_memory
+from fgmf.classifier import memory
+from fgmf.classifier.memory import batched, is_out_of_memory, return_freed
 from fgmf.errors import InvalidInput
 
 ERRORS = [
@@ -90,3 +94,39 @@ def test_other_errors_pass_through_at_once() -> None:
 
 def test_of_nothing_nothing_is_run() -> None:
     assert list(batched(0, 4, Device(0, MemoryError()).run)) == []
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A C library in place of the system's, looked up afresh."""
+
+    class Library:
+        trims: list[int]
+
+    found = Library()
+    found.trims = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: found)
+    memory._trimmer.cache_clear()
+    yield found
+    memory._trimmer.cache_clear()
+
+
+def test_what_was_freed_is_returned_where_the_library_can(
+    library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fgmf.classifier.memory.sys.platform", "linux")
+    library.malloc_trim = library.trims.append
+    return_freed()
+    return_freed()
+    assert library.trims == [0, 0]
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_nothing_happens_where_it_cannot(
+    library: Any, platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fgmf.classifier.memory.sys.platform", platform)
+    if platform != "linux":
+        library.malloc_trim = library.trims.append
+    return_freed()
+    assert library.trims == []

@@ -34,13 +34,20 @@ def test_the_near_the_nearest_and_the_stuck_are_looked_at_again() -> None:
 
 
 def test_nobody_is_far_if_asked() -> None:
-    assert rows_of(FocusedMargin(far=1.0, long_steps=5), 0.34, 0.7, 0.95) == {(9, 5): [0, 1, 2]}
+    assert rows_of(FocusedMargin(far=1.0, long_steps=5), 0.34, 0.7, 0.95) == {(5, 5): [0, 1, 2]}
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"far": 0.0}, {"far": 1.1}, {"targets": 0}, {"long_targets": 0}, {"steps": 0}]
-    + [{"long_steps": 0}, {"restarts": 0}],
+    [
+        {"far": 0.0},
+        {"far": 1.1},
+        {"targets": 0},
+        {"long_targets": 0},
+        {"steps": 0},
+        {"long_steps": 0},
+        {"restarts": 0},
+    ],
 )
 def test_numbers_are_checked(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):

@@ -116,6 +116,7 @@ class _Measurement:
         self._classifier, self._images, self._criterion = classifier, images, criterion
         self._plan, self._keys = plan, keys
         self._clean_logits = refuse_nonfinite(classifier.logits_in_batches(images))
+        return_freed()
         self._clean_correct = criterion.correct(self._clean_logits)
         self._broken = ~self._clean_correct | criterion.broken(self._clean_logits)
         self._undecided = torch.zeros(len(images), dtype=torch.bool)

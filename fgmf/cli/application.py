@@ -326,6 +326,44 @@ def explain(  # noqa: PLR0913 - one parameter per option
 
 
 @application.command()
+def diagnose(  # noqa: PLR0913 - one parameter per option
+    gate_file: GateFileArgument = None,
+    *,
+    gate: Annotated[
+        list[str] | None, typer.Option(help="Examine this gate only. Can be repeated.")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIRECTORY", help="Draw the evidence of each gate as a PNG there."),
+    ] = None,
+    profile: ProfileOption = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    batch_size: BatchSizeOption = None,
+    report: ReportOption = None,
+    traceback: TracebackOption = False,
+) -> None:
+    """Examine whether models mask their gradients, with all evidence."""
+    with exits():
+        from fgmf.cli.checking import CheckRequest
+        from fgmf.cli.diagnosing import run_diagnose
+
+        request = CheckRequest(
+            command="diagnose",
+            path=gate_file,
+            gates=tuple(gate or ()),
+            profile=profile,
+            seed=seed,
+            device=device,
+            batch_size=batch_size,
+            reports=tuple(report or ()),
+            save_failures=False,
+            traceback=traceback,
+        )
+        raise typer.Exit(run_diagnose(request, pictures=pictures))
+
+
+@application.command()
 def schema(
     document: Annotated[Literal["gatefile", "report"], typer.Argument(help="Which one.")],
 ) -> None:

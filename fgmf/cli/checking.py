@@ -22,7 +22,7 @@ from fgmf.reporting.text import shown_count
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fgmf.gatefile import GateFile
     from fgmf.gates.specification import Gate, GateSpecification
@@ -54,6 +54,7 @@ class CheckRequest:
     cache: bool = False
     traceback: bool = False
     baselines: ComparisonRequest = field(default_factory=ComparisonRequest)
+    on_verdict: Callable[[Verdict], None] | None = None
 
 
 def run_check(request: CheckRequest) -> ExitCode:
@@ -125,6 +126,9 @@ def run_gates(
     say("")
     say(render_table(verdicts))
     say(counted(verdicts))
+    for verdict in verdicts:
+        if request.on_verdict is not None:
+            request.on_verdict(verdict)
     settled = SettledBaselines()
     if first:
         settled = settle_baselines(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator
 
 from fgmf.attacks.suites import DEFAULT_SUITE, suite_names
-from fgmf.gates.robustness import SuiteName
+from fgmf.gates.robustness import RobustnessGate, SuiteName
 from fgmf.gates.specification import Confidence, GateSpecification, RunContext
 from fgmf.threat import ThreatModel, parse_epsilon
 from fgmf.types import Bounds, Norm
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from fgmf.classifier import Classifier
     from fgmf.types import Images, Labels
     from fgmf.verdict import Verdict
+
+
+SUFFIX = "/masking"
+"""Of the name of a gate that is made beside a robustness gate."""
 
 
 class GradientMaskingGate(GateSpecification):
@@ -69,6 +73,19 @@ class GradientMaskingGate(GateSpecification):
     def threat_model(self, bounds: Bounds) -> ThreatModel:
         """Return the threat model of this gate for images within `bounds`."""
         return ThreatModel(norm=self.norm, epsilon=parse_epsilon(self.epsilon), bounds=bounds)
+
+    @classmethod
+    def beside(cls, gate: RobustnessGate) -> GradientMaskingGate:
+        """Return the gate that asks whether a robustness gate's number is an illusion."""
+        return cls(
+            name=f"{gate.name or gate.kind}{SUFFIX}",
+            norm=gate.norm,
+            epsilon=gate.epsilon,
+            suite=gate.suite,
+            model=gate.model,
+            seed=gate.seed,
+            waive=gate.waive,
+        )
 
     @property
     def suite_or_default(self) -> str:

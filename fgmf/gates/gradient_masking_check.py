@@ -20,13 +20,16 @@ from fgmf.gradient_masking import (
     judge_masking,
     measure_gradient_masking,
 )
+from fgmf.gradient_masking.curves import MaskingCurves, measure_curves
 from fgmf.gradient_masking.mechanisms import REMEDIES
 from fgmf.preflight import inspect
 from fgmf.preflight.policy import in_order
+from fgmf.seeding import derive_seed
 from fgmf.verdict import Finding, Outcome, Verdict
 
 if TYPE_CHECKING:
     from fgmf.classifier import Classifier
+    from fgmf.datasets import Samples
     from fgmf.gates.gradient_masking import GradientMaskingGate
     from fgmf.gates.specification import RunContext
     from fgmf.types import Images, Labels
@@ -52,6 +55,27 @@ def check_gradient_masking(
         follows_margin=True,
     )
     return check.carry_out(images, labels)
+
+
+def curves_of_gate(
+    gate: GradientMaskingGate, classifier: Classifier, samples: Samples, *, run_seed: int
+) -> MaskingCurves:
+    """Measure what a picture of a gate's evidence shows, on the gate's own scouts.
+
+    Args:
+        gate: Its specification.
+        classifier: Its model.
+        samples: Its data.
+        run_seed: Seed of the run.
+
+    Cost: see :func:`fgmf.gradient_masking.curves.measure_curves`.
+    """
+    seed = derive_seed(run_seed, gate.name or gate.kind) if gate.seed is None else gate.seed
+    subject = choose_images(
+        samples, count=gate.images, seed=seed, bounds=classifier.bounds, dtype=classifier.dtype
+    )
+    plan = MaskingPlan(threat=gate.threat_model(classifier.bounds), seed=seed)
+    return measure_curves(classifier, subject.images, subject.labels, plan, keys=subject.keys)
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from fgmf.canonical import tensor_digest
@@ -135,9 +136,10 @@ def _gap_row(gap: Gap) -> Json:
 
 
 def _symptom_row(symptom: Symptom) -> Json:
+    value = symptom.value
     return {
         "name": symptom.name,
-        "value": symptom.value,
+        "value": value if value is not None and math.isfinite(value) else None,
         "limit": symptom.limit,
         "stands": symptom.stands,
         "alarming": symptom.alarming,

@@ -1,7 +1,7 @@
 """Carrying out counter-attacks, and judging each on the model itself.
 
     active     = images that nothing has broken yet
-    candidates = APGD along a source's gradient, or any other attack
+    candidates = APGD along a source's gradient (random models: plain ascent), or any other attack
     judged     = fresh passes of the model as it is: from its first state, alone where it looks at
                  its batch, averaged over draws where it draws
     right      = min(right, judged)
@@ -25,12 +25,13 @@ from fgmf.attacks.own import Apgd
 from fgmf.attacks.projection import inside, project
 from fgmf.classifier.memory import is_out_of_memory
 from fgmf.errors import BudgetSpent
+from fgmf.gradient_masking.ascending import Ascending
 from fgmf.gradient_masking.values import CounterAttack, MaskingExample
 from fgmf.seeding import isolated_randomness
 
 if TYPE_CHECKING:
-    from fgmf.attacks.own.fmn import MinimumNormOutcome
     from fgmf.attacks.own.task import AttackOutcome, AttackTask, LogitsFunction
+    from fgmf.gradient_masking.ascending import Ascended
     from fgmf.gradient_masking.examined import Examined
     from fgmf.gradient_masking.mechanisms import Mechanism
     from fgmf.gradient_masking.sources import Source
@@ -42,11 +43,11 @@ _BROKEN: Final = 0.05
 
 
 class Algorithm(Protocol):
-    """An attack of `fgmf.attacks.own`."""
+    """An attack of `fgmf.attacks.own`, or like one."""
 
     def run(
         self, logits: LogitsFunction, task: AttackTask, *, batch_size: int
-    ) -> AttackOutcome | MinimumNormOutcome:
+    ) -> AttackOutcome | Ascended:
         """Attack every image of the task."""
         ...
 
@@ -86,8 +87,7 @@ class Countering:
     @property
     def passes(self) -> int:
         """Passes of the model so far."""
-        reading = self.examined.classifier.cost_meter.reading()
-        return reading.forward_passes + reading.backward_passes
+        return self.examined.passes
 
     def active(self, rows: torch.Tensor) -> torch.Tensor:
         """Those of the images that nothing has broken yet."""
@@ -105,12 +105,15 @@ class Countering:
         Returns:
             How many images it broke that nothing had broken before.
         """
-        attack = Apgd(
+        steps = source.scout_steps if scouting else source.steps
+        attack: Algorithm = Apgd(
             loss=source.loss,
-            steps=source.scout_steps if scouting else source.steps,
+            steps=steps,
             random_start=not scouting,
-            leave_when_broken=source.faithful and not self.examined.traits.random,
+            leave_when_broken=source.faithful,
         )
+        if self.examined.traits.random:
+            attack = Ascending(steps=steps, loss=source.loss)
         assault = Assault(name=source.name, mechanisms=source.mechanisms, layer=source.layer)
         return self.run(attack, source.logits, rows, assault, scouting=scouting)
 
@@ -140,8 +143,7 @@ class Countering:
             except Exception as error:  # a changed copy of a user's model can raise anything
                 if is_out_of_memory(error):
                     raise
-                words = (str(error).splitlines() or [""])[0][:200]
-                failure = f"{type(error).__name__}: {words}"
+                failure = _words(error)
         self.records.append(
             CounterAttack(
                 name=assault.name,
@@ -155,6 +157,14 @@ class Countering:
             )
         )
         return broken
+
+    def note(self, name: str, error: Exception) -> None:
+        """Note a counter-attack that could not even be made."""
+        self.records.append(
+            CounterAttack(
+                name=name, mechanisms=(), images=0, broken=0, scouting=True, failure=_words(error)
+            )
+        )
 
     def judge(self, rows: torch.Tensor, candidates: Images, name: str) -> int:
         """Judge candidates on the model as it is, and keep what breaks.
@@ -231,3 +241,7 @@ class Countering:
             )
             for at, label in zip(rows, predicted, strict=True)
         )
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"

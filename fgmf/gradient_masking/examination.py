@@ -5,7 +5,8 @@
     enough?   a naive attack that leaves almost nothing cannot be hiding much
     probes    on the scouts
     scouting  counter-attacks on the scouts, by symptoms (`league`)
-    proof     those that broke scouts on all images, until a gap is proven or all are through
+    proof     those that broke scouts on all images, until a gap is proven or all are through; a gap
+              without any symptom has to outlast five restarts of PGD-40, or be twice as large
 
 Everything happens inside the classifier's guard; the model comes back as it was.
 
@@ -22,9 +23,6 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from fgmf.attacks.building import build_attack
-from fgmf.attacks.criteria import Criterion
-from fgmf.attacks.interface import AttackBatch
 from fgmf.attacks.own import Square
 from fgmf.classifier.memory import is_out_of_memory
 from fgmf.classifier.state import ModelSnapshot
@@ -32,7 +30,7 @@ from fgmf.classifier.steadiness import refuse_nonfinite
 from fgmf.errors import BudgetSpent, InvalidInput
 from fgmf.gradient_masking.answers import find_traits, probe_form, probe_modes
 from fgmf.gradient_masking.countering import Assault, Countering
-from fgmf.gradient_masking.examined import Examined, Traits, copied
+from fgmf.gradient_masking.examined import Examined, Traits, exact_copies
 from fgmf.gradient_masking.judge import ITERATIVE, ONE_STEP, judge_masking
 from fgmf.gradient_masking.league import (
     Ground,
@@ -40,9 +38,11 @@ from fgmf.gradient_masking.league import (
     estimated,
     gradient_sources,
 )
-from fgmf.gradient_masking.naive import FORTY_STEPS, climb
+from fgmf.gradient_masking.naive import FORTY_STEPS
 from fgmf.gradient_masking.naive import ONE_STEP as ONE_STEP_ASCENT
-from fgmf.gradient_masking.paths import probe_path, probe_ray, probe_unbounded, walk_ray
+from fgmf.gradient_masking.naive_runs import RESTARTS, attack_again, attack_naively
+from fgmf.gradient_masking.paths import probe_path, probe_ray, probe_unbounded, step_along, walk_ray
+from fgmf.gradient_masking.repairing import repaired_sources
 from fgmf.gradient_masking.slopes import (
     measure_slopes,
     probe_direction,
@@ -50,11 +50,13 @@ from fgmf.gradient_masking.slopes import (
     probe_steadiness,
     probe_truth,
 )
+from fgmf.gradient_masking.suite_runs import run_suite
 from fgmf.gradient_masking.values import MaskingMeasurement, NaiveOutcome
+from fgmf.gradient_masking.walking import probe_layers, walk
 from fgmf.seeding import image_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fgmf.classifier import Classifier
     from fgmf.gradient_masking.naive import Ascent, Path
@@ -135,6 +137,7 @@ class _Examination:
         self._ray: torch.Tensor | None = None
         self._complete = True
         self._suite_gain = self._square_gain = 0
+        self._suspect = self._restarted = False
 
     def run(self) -> MaskingMeasurement:
         """Carry it out."""
@@ -172,19 +175,20 @@ class _Examination:
         self._say("naive attacks")
         self._run_naive()
         scouts = self._all.of(self._scouts)
-        copies = self._copies()
+        exact, free = exact_copies(self._all, scouts.images[:4])
         self._say("probes")
         if self._classifier.gradient_available:
-            self._probe(scouts, copies[0] or self._classifier)
+            self._probe(scouts, exact or self._classifier)
         if self._nothing_to_hide():
             return
         self._say("the repository's suite")
         self._run_suite()
         ground = Ground(
             examined=self._all,
-            free=copies[1],
+            free=free,
             standing=frozenset(s.name for s in self._symptoms if s.stands),
         )
+        self._suspect = ground.suspect or "loss-falls" in ground.standing
         self._counter(ground)
 
     def _run_naive(self) -> None:
@@ -195,69 +199,25 @@ class _Examination:
         live = self._live
         fgsm, pgd = (outcome.right[live] for outcome in self._naive)
         self._symptoms += probe_path(path, pgd, fgsm)
+        if self._all.traits.random:
+            return  # the least of many shares of draws would be too low
         self._ray = self._naive[0].right.clone()
         self._ray[live] = walk_ray(self._all.of(live), one_step.points, fgsm)
         self._symptoms.append(probe_ray(fgsm, self._ray[live]))
 
     def _naive_attack(self, name: str, ascent: Ascent) -> Path:
-        before, part = self._state.passes, self._all.of(self._live)
-        path = climb(part, ascent)
-        right = torch.zeros(len(self._all), dtype=torch.float64)
-        right[self._live] = self._as_found(part, path.points)
-        examples = self._all.images.clone()
-        examples[self._live] = path.points
-        self._naive.append(
-            NaiveOutcome(
-                name=name,
-                rows=torch.arange(len(self._all)),
-                right=right,
-                examples=examples,
-                unavailable=path.unavailable,
-                passes=self._state.passes - before,
-            )
-        )
-        self._book(self._live, path.points, right[self._live], name)
+        outcome, path = attack_naively(self._all, self._live, ascent, name=name)
+        self._naive.append(outcome)
+        self._book(outcome)
         return path
 
-    def _as_found(self, part: Examined, points: Images) -> torch.Tensor:
-        """(m,) right, as a naive evaluation sees it: whatever the attack left behind."""
-        plain = replace(part, traits=replace(part.traits, stateful=False, batch_dependent=False))
-        return plain.right(points)
-
-    def _book(self, rows: torch.Tensor, points: Images, right: torch.Tensor, name: str) -> None:
+    def _book(self, outcome: NaiveOutcome) -> None:
         """Let the worst case include what a naive attack found."""
-        traits = self._all.traits
+        traits, live = self._all.traits, self._live
         if traits.random or traits.stateful or traits.batch_dependent:
-            self._state.judge(rows, points, name)
+            self._state.judge(live, outcome.examples[live], outcome.name)
             return
-        self._state.right[rows] = torch.minimum(self._state.right[rows], right)
-
-    def _copies(self) -> tuple[Classifier | None, Classifier | None]:
-        """A copy in float64 as the model is, and one without backward hooks."""
-        if self._all.traits.stateful or not self._classifier.gradient_available:
-            return None, None
-        probe = self._all.of(self._scouts[:4]).images
-        own = self._classifier.logits_in_batches(probe)
-        made: list[Classifier | None] = []
-        for keep_hooks in (True, False):
-            made.append(None)
-            for double in (True, False):
-                copy = copied(self._classifier, double=double, keep_hooks=keep_hooks)
-                if copy is not None and self._answers_alike(copy, probe, own):
-                    made[-1] = copy
-                    break
-        return made[0], made[1]
-
-    def _answers_alike(self, copy: Classifier, images: Images, own: Logits) -> bool:
-        try:
-            answers = copy.logits_in_batches(images)
-        except Exception as error:  # a copy in another precision can raise anything
-            if is_out_of_memory(error):
-                raise
-            return False
-        if self._all.traits.random:
-            return answers.shape == own.shape
-        return bool((answers.argmax(dim=1) == own.argmax(dim=1)).all())
+        self._state.right[live] = torch.minimum(self._state.right[live], outcome.right[live])
 
     def _probe(self, scouts: Examined, exact: Classifier) -> None:
         self._symptoms += probe_modes(scouts)
@@ -277,58 +237,68 @@ class _Examination:
         if not self._plan.suite:
             return
         before, part = self._state.passes, self._all.of(self._scouts)
-        right = self._clean[self._scouts].clone()
-        examples, failure = part.images.clone(), ""
-        for plan in self._plan.suite:
-            left = (right > 0.05).nonzero().flatten()
-            if not len(left):
-                break
-            attack = build_attack(
-                plan,
-                self._classifier,
-                self._plan.threat,
-                seed=self._plan.seed,
-                deadline=self._plan.deadline,
-            )
-            some = part.of(left)
-            batch = AttackBatch(
-                images=some.images,
-                criterion=Criterion(kind="misclassification", labels=some.labels),
-                keys=some.keys,
-            )
-            result = attack.run(batch, restart=0)
-            failure = failure or next(iter(result.failures.values()), "")
-            found = self._as_found(some, result.adversarial)
-            lower = found < right[left]
-            right[left[lower]] = found[lower]
-            examples[left[lower]] = result.adversarial[lower]
+        found = run_suite(part, self._clean[self._scouts], self._plan)
         self._naive.append(
             NaiveOutcome(
                 name=f"suite {self._plan.suite_name}".strip(),
                 rows=self._scouts,
-                right=right,
-                examples=examples,
-                unavailable=failure,
+                right=found.right,
+                examples=found.examples,
+                unavailable=found.failure,
                 passes=self._state.passes - before,
             )
         )
-        self._suite_gain = self._state.judge(self._scouts, examples, "suite")
+        self._suite_gain = self._state.judge(self._scouts, found.examples, "suite")
 
     def _counter(self, ground: Ground) -> None:
         """Try sources on the scouts; what breaks some is run on all images, until it is proof."""
-        if any(self._try(source) for source in gradient_sources(ground)) or self._square(ground):
+        if self._try_all(gradient_sources(ground)):
+            return
+        if ground.suspect and self._try_all(self._repairs(ground)):
+            return
+        if self._square(ground):
             return
         suspect = ground.suspect or self._square_gain >= _WORTH
-        if suspect and any(map(self._try, distilled(ground, copies=3, updates=200))):
+        if suspect and not ground.suspect and self._try_all(self._repairs(ground)):
+            return
+        if suspect and self._try_all(distilled(ground, copies=3, updates=200)):
             return
         if suspect or self._ample:
             self._try(estimated(ground, pairs=16 if suspect else 8, steps=16 if suspect else 8))
+
+    def _repairs(self, ground: Ground) -> Iterator[Source]:
+        """Walk through the modules, and yield networks whose backward pass is another one."""
+        if ground.free is None:
+            return
+        self._say("walk through the modules")
+        found = walk(ground.free, self._all.of(self._scouts).images, seed=self._plan.seed)
+        if found is not None:
+            self._symptoms.append(probe_layers(found))
+            yield from repaired_sources(ground.free, found, ground.averaged)
+
+    def _try_all(self, sources: Iterator[Source]) -> bool:
+        """Run sources of one kind, all of them: the first proof is seldom the whole truth."""
+        ended = False
+        try:
+            for source in sources:
+                ended |= self._try(source)
+        except BudgetSpent:
+            raise
+        except Exception as error:  # a changed copy of a user's model can raise anything
+            if is_out_of_memory(error):
+                raise
+            self._state.note("making a counter-attack", error)
+        return ended
 
     def _try(self, source: Source) -> bool:
         """Run a source; say whether that ends the search."""
         if self._out_of_time():
             return True
         self._say(source.name)
+        if self._all.traits.random and source.name.startswith("margin"):
+            # Shares fall by little each: scouts would not show it.
+            self._state.follow(source, self._live, scouting=False)
+            return False
         gain = self._state.follow(source, self._scouts, scouting=True)
         if source.name.startswith("margin"):
             gain += self._suite_gain  # the suite follows margins, too
@@ -336,7 +306,18 @@ class _Examination:
             return False
         self._say(f"{source.name}, all images")
         self._state.follow(source, self._live, scouting=False)
-        return self._proven()
+        if not self._proven():
+            return False
+        self._step_along(source)
+        return True
+
+    def _step_along(self, source: Source) -> None:
+        """Ask what FGSM would have found with this gradient: was it fooled as well?"""
+        if self._ray is None:
+            return
+        live = self._all.of(self._live)
+        right = live.right(step_along(live, source.logits))
+        self._ray[self._live] = torch.minimum(self._ray[self._live], right)
 
     def _square(self, ground: Ground) -> bool:
         """Run Square on the scouts, and on all if it is worth it; say whether that is enough."""
@@ -363,10 +344,31 @@ class _Examination:
         return len(self._all) >= _AMPLE * self._plan.scouts
 
     def _proven(self) -> bool:
+        """Whether a gap is proven, and more restarts of the naive attack would not close it.
+
+        A gap of twice what is allowed, or one with a symptom, needs no restarts.
+        """
+        if self._all.traits.random or not self._is_masked(self._plan.min_gap):
+            return False
+        if self._suspect or self._restarted or not self._classifier.gradient_available:
+            return True
+        if self._is_masked(2 * self._plan.min_gap):
+            return True
+        self._restarted = True
+        self._say(f"{ITERATIVE}, {RESTARTS} restarts")
+        self._restart()
+        return self._is_masked(self._plan.min_gap)
+
+    def _is_masked(self, min_gap: float) -> bool:
         judgement = judge_masking(
-            self._measured(), min_gap=self._plan.min_gap, confidence=self._plan.confidence
+            self._measured(), min_gap=min_gap, confidence=self._plan.confidence
         )
-        return judgement.finding == "masked" and not self._all.traits.random
+        return judgement.finding == "masked"
+
+    def _restart(self) -> None:
+        at = next(i for i, outcome in enumerate(self._naive) if outcome.name == ITERATIVE)
+        self._naive[at] = attack_again(self._all, self._live, self._naive[at])
+        self._book(self._naive[at])
 
     def _out_of_time(self) -> bool:
         over = self._plan.deadline is not None and time.monotonic() > self._plan.deadline

@@ -18,6 +18,7 @@ import torch
 from fgmf.attacks.criteria import Criterion
 from fgmf.attacks.own import AttackTask
 from fgmf.classifier import Classifier
+from fgmf.classifier.memory import is_out_of_memory
 from fgmf.seeding import derive_seed, image_generator
 
 if TYPE_CHECKING:
@@ -86,6 +87,12 @@ class Examined:
         if self.traits.stateful and self.snapshot is not None:
             self.snapshot.restore()
 
+    @property
+    def passes(self) -> int:
+        """Passes of the model so far, of its copies and substitutes, too."""
+        reading = self.classifier.cost_meter.reading()
+        return reading.forward_passes + reading.backward_passes
+
     def logits(self, images: Images) -> Logits:
         """The model's own answer, from a fresh state; differentiable where asked to be."""
         self.fresh()
@@ -143,6 +150,43 @@ class Examined:
             for key in self.keys
         ]
         return torch.stack(rows).to(self.images.dtype) * 2 - 1
+
+
+def exact_copies(examined: Examined, images: Images) -> tuple[Classifier | None, Classifier | None]:
+    """Return a copy of the model as it is, and one without backward hooks.
+
+    Args:
+        examined: The model, inside its classifier's guard.
+        images: A few, on which a copy has to decide as the model does.
+
+    Returns:
+        Each in float64 where the model can be run like that, else in its own precision; None
+        where it cannot be copied, has no gradients, or keeps a state that copies would not share.
+    """
+    if examined.traits.stateful or not examined.classifier.gradient_available:
+        return None, None
+    own = examined.classifier.logits_in_batches(images)
+
+    def best(*, keep_hooks: bool) -> Classifier | None:
+        for double in (True, False):
+            copy = copied(examined.classifier, double=double, keep_hooks=keep_hooks)
+            if copy is not None and _decides_alike(copy, images, own, examined.traits):
+                return copy
+        return None
+
+    return best(keep_hooks=True), best(keep_hooks=False)
+
+
+def _decides_alike(copy: Classifier, images: Images, own: Logits, traits: Traits) -> bool:
+    try:
+        answers = copy.logits_in_batches(images)
+    except Exception as error:  # a copy in another precision can raise anything
+        if is_out_of_memory(error):
+            raise
+        return False
+    if traits.random:
+        return answers.shape == own.shape
+    return bool((answers.argmax(dim=1) == own.argmax(dim=1)).all())
 
 
 def copied(

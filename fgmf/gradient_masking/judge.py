@@ -2,35 +2,37 @@
 
     gap       = mean over images of (right under a naive attack - right under the worst attack)
     interval  = exact binomial where both are 0 or 1: the worst attack includes the naive ones, so
-                images only ever fall; of means of shares by Hoeffding for random models
+                images only ever fall; by betting on shares of draws for random models
     masked      a gap's whole interval lies above `min_gap`
     undecided   time ran out, or there are too few images to show a gap 20 points above `min_gap`
     suspicious  an alarming symptom stands
     clean       otherwise
 
-One-step attacks are weak on honest models: the gap of FGSM counts only as far as shorter steps
-along its own direction break images that the full step does not. The confidence is shared out
+One-step attacks are weak on honest models: the gap of FGSM counts only as far as other single steps
+break images that it does not, shorter ones in its own direction, or one along the gradient of a
+counter-attack that is proof. The confidence is shared out
 over the naive attacks that are judged.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 
 from fgmf.corruption_accuracy.mean_interval import mean_interval
 from fgmf.gradient_masking.mechanisms import in_order
+from fgmf.gradient_masking.paired import paired_interval
 from fgmf.statistics import binomial_interval
-from fgmf.verdict import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fgmf.gradient_masking.mechanisms import Mechanism
     from fgmf.gradient_masking.values import MaskingMeasurement, NaiveOutcome, Symptom
+    from fgmf.verdict import Interval
 
 Finding = Literal["masked", "suspicious", "clean", "undecided"]
 ONE_STEP: Final = "FGSM"
@@ -95,11 +97,11 @@ def judge_masking(
         min_gap: Robust accuracy that may be feigned.
         confidence: Of all intervals together.
     """
-    judged = [outcome for outcome in measurement.naive if len(outcome.rows)]
+    judged = [outcome for outcome in measurement.naive if _can_be_judged(measurement, outcome)]
     shared = 1 - (1 - confidence) / max(1, len(judged))
     gaps = sorted(
         (_gap(measurement, outcome, min_gap, shared) for outcome in judged),
-        key=lambda gap: -gap.interval.lower,
+        key=lambda gap: (-gap.interval.lower, gap.naive == ONE_STEP),
     )
     standing = tuple(symptom for symptom in measurement.symptoms if symptom.stands)
     finding = _finding(measurement, gaps, standing, min_gap, shared)
@@ -115,48 +117,30 @@ def judge_masking(
     )
 
 
+def _can_be_judged(measurement: MaskingMeasurement, outcome: NaiveOutcome) -> bool:
+    return len(outcome.rows) > 0 and (outcome.name != ONE_STEP or measurement.ray is not None)
+
+
 def _gap(
     measurement: MaskingMeasurement, outcome: NaiveOutcome, min_gap: float, confidence: float
 ) -> Gap:
     worst = measurement.right[outcome.rows]
     counted, lowest = outcome.right, worst
-    if outcome.name == ONE_STEP and measurement.ray is not None:
+    if outcome.name == ONE_STEP and measurement.ray is not None:  # and never against the worst
         lowest = torch.minimum(measurement.ray, counted)
     lost = counted - lowest
-    interval = _interval(lost, confidence) if bool((lost >= 0).all()) else None
-    if interval is None or measurement.random:
-        interval = _of_draws(counted, lowest, confidence)
+    if measurement.random:
+        interval = paired_interval(lost, confidence=confidence)
+    else:
+        interval = _interval(lost.clamp_min(0.0), confidence)
     return Gap(
         naive=outcome.name,
         naive_accuracy=outcome.robust_accuracy,
         adaptive_accuracy=float(worst.mean()),
         measured=max(0.0, float(lost.mean())),
-        interval=interval,
+        interval=replace(interval, lower=max(0.0, interval.lower), upper=max(0.0, interval.upper)),
         image_count=len(lost),
         fooled=interval.lower > min_gap,
-    )
-
-
-def _of_draws(counted: torch.Tensor, lowest: torch.Tensor, confidence: float) -> Interval:
-    """Bound the mean of differences of shares, which may have either sign.
-
-    Two bounds that hold each with half of what may be missed; the tighter one from below counts:
-    Hoeffding's on the differences, and the exact ones of images that fell below half of the draws
-    less those that rose above it.
-    """
-    half, count = 1 - (1 - confidence) / 2, len(counted)
-    middle = mean_interval(
-        min(1.0, max(0.0, float((counted - lowest + 1).mean()) / 2)), count, confidence=half
-    )
-    fell = int(((counted >= 0.5) & (lowest < 0.5)).sum())
-    rose = int(((counted < 0.5) & (lowest >= 0.5)).sum())
-    falls = binomial_interval(fell, count, confidence=half)
-    rises = binomial_interval(rose, count, confidence=half)
-    return Interval(
-        lower=max(0.0, 2 * middle.lower - 1, falls.lower - rises.upper),
-        upper=max(0.0, 2 * middle.upper - 1),
-        confidence=confidence,
-        method="Chernoff-Hoeffding or Clopper-Pearson",
     )
 
 
@@ -204,13 +188,15 @@ def _explained(
     if finding == "suspicious":
         return in_order(alarms) or ("unknown",), _layer(standing)
     told = [m for symptom in standing for m in symptom.mechanisms]
+    if not measurement.random:
+        told = [mechanism for mechanism in told if mechanism != "stochastic"]
     useful = [record for record in measurement.counterattacks if record.broken]
     if not useful:
         return in_order(told) or ("unknown",), _layer(standing)
     best = max(useful, key=lambda record: record.broken)
     # What the attack undid is the mechanism, where a symptom speaks for it, too.
     agreed = [mechanism for mechanism in told if mechanism in best.mechanisms]
-    named = [*alarms, *agreed] or [*told, *best.mechanisms]
+    named = [*alarms, *agreed] or told or list(best.mechanisms)
     return in_order(named) or ("unknown",), best.layer or _layer(standing)
 
 

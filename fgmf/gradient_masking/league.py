@@ -94,7 +94,7 @@ class Ground:
 def gradient_sources(ground: Ground) -> Iterator[Source]:
     """Yield sources that use the model's own gradients, cheapest first."""
     examined = ground.examined
-    if not examined.classifier.gradient_available:
+    if not examined.classifier.gradient_available or "gradient-unavailable" in ground.standing:
         return
     own = ground.differentiable
     name = "margin" if ground.free is None else "margin in float64"

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from fgmf.attacks.own.balls import steepest
+from fgmf.attacks.own.losses import breaking_margin
+from fgmf.attacks.projection import project
 from fgmf.gradient_masking.naive import Ascent, climb
 from fgmf.gradient_masking.slopes import _share_symptom
 from fgmf.threat import ThreatModel
@@ -22,13 +25,16 @@ from fgmf.threat import ThreatModel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fgmf.attacks.own.task import LogitsFunction
     from fgmf.gradient_masking.examined import Examined
     from fgmf.gradient_masking.naive import Path
     from fgmf.gradient_masking.values import Symptom
-    from fgmf.types import Images
+    from fgmf.types import Images, Norm
 
 _RAY: Final = tuple(at / 8 for at in range(1, 8))
 _WINDOW: Final = 10
+_NOTABLE: Final = 1e-2
+_FALLING: Final = 0.15
 _RISING: Final = 0.05
 _UNBOUNDED: Final = Ascent(steps=12, stride=0.25, random_start=False)
 _STUBBORN: Final = 0.2
@@ -67,6 +73,16 @@ def probe_path(path: Path, right: torch.Tensor, one_step: torch.Tensor) -> Itera
         count,
         mechanisms=("saturation", "vanishing", "blocked"),
         note="images on which most steps of the iterative attack had no gradient to follow",
+    )
+    steps = path.loss.diff(dim=1)
+    falls = int((steps < -_NOTABLE * steps.abs().mean()).double().mean(dim=1).gt(_FALLING).sum())
+    yield _share_symptom(
+        "loss-falls",
+        falls,
+        count,
+        limit=0.5,
+        mechanisms=("shattered", "stochastic"),
+        note=f"images whose loss fell in more than {_FALLING:.0%} of the iterative attack's steps",
     )
     best = path.loss.cummax(dim=1).values
     span = (best[:, -1] - best[:, 0]).clamp_min(1e-12)
@@ -128,6 +144,30 @@ def walk_ray(examined: Examined, ends: Images, right: torch.Tensor) -> torch.Ten
         points = part.images + share * (ends[rows] - part.images)
         lowest[rows] = torch.minimum(lowest[rows], part.right(points))
     return lowest
+
+
+def step_along(examined: Examined, logits: LogitsFunction) -> Images:
+    """Take the one step that FGSM would take if it had another gradient.
+
+    Args:
+        examined: Images that are right without an attack.
+        logits: The function whose gradient is followed, on the margin.
+
+    Returns:
+        (n, ...) inside ball and box, where the step ends.
+
+    Cost: one forward and one backward pass per image.
+    """
+    threat, parts = examined.threat, []
+    norm: Norm = "linf" if threat.norm == "linf" else "l2"
+    for rows in torch.arange(len(examined)).split(examined.classifier.batch_size):
+        part = examined.of(rows)
+        leaf = part.images.to(part.workplace).detach().clone().requires_grad_()
+        with torch.enable_grad():
+            margins = breaking_margin(logits(leaf), part.task("one step").criterion)
+            (slope,) = torch.autograd.grad(margins.sum(), leaf)
+        parts.append((leaf.detach() + threat.epsilon * steepest(slope, norm)).cpu())
+    return project(examined.images, torch.cat(parts), threat)
 
 
 def probe_ray(right: torch.Tensor, lowest: torch.Tensor) -> Symptom:

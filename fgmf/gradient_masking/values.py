@@ -155,7 +155,8 @@ class MaskingMeasurement:
         labels: (n,) true classes.
         clean_right: (n,) float64 share of draws on which the clean image is right.
         naive: What naive attacks say.
-        ray: (m,) of the one-step attack's images, right at every shorter length, too.
+        ray: (m,) of the one-step attack's images: right at every shorter length, too, and, where a
+            counter-attack is proof, after one step along its gradient.
         right: (n,) float64, the worst over all attacks, naive ones included.
         attacked: (n,) images that counter-attacks were tried on.
         symptoms: Everything that was looked for.

@@ -8,15 +8,19 @@ import torch
 from tiny_models import keys_of, make_images
 
 from fgmf.canonical import tensor_digest
+from fgmf.datasets import Samples
 from fgmf.gates import GradientMaskingGate, RunContext
-from fgmf.gates.gradient_masking_check import check_gradient_masking
+from fgmf.gates.gradient_masking_check import check_gradient_masking, curves_of_gate
 from fgmf.gates.gradient_masking_evidence import evidence_of_masking
 from fgmf.gates.subject import MeasuredImages
 from fgmf.gradient_masking import MaskingPlan, judge_masking, measure_gradient_masking
 from fgmf.gradient_masking.answers import find_traits
+from fgmf.gradient_masking.curves import measure_curves
 from fgmf.gradient_masking.examined import Examined, Traits, copied
+from fgmf.gradient_masking.repairing import Repair, RepairedLogits, repaired_sources
 from fgmf.gradient_masking.slopes import measure_slopes
 from fgmf.gradient_masking.sources import double_logits
+from fgmf.gradient_masking.walking import walk
 from fgmf.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -84,6 +88,21 @@ def _slopes(classifier: Classifier) -> None:
         measure_slopes(examined, classifier)
 
 
+def _curves(classifier: Classifier) -> None:
+    plan = MaskingPlan(threat=THREAT)
+    measure_curves(classifier, IMAGES, LABELS, plan, keys=keys_of(IMAGES))
+
+
+def _walked(classifier: Classifier) -> None:
+    with classifier.guard():
+        found = walk(classifier, IMAGES, seed=0)
+        if found is None:
+            return
+        for source in repaired_sources(classifier, found, lambda logits: logits):
+            source.logits(IMAGES)
+        RepairedLogits(classifier, Repair(replaced=("features.0",), joined=("features.0",)))(IMAGES)
+
+
 MASKING_CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.gates.gradient_masking.GradientMaskingGate.check": lambda c: GATE.check(
         c, IMAGES, LABELS
@@ -97,6 +116,13 @@ MASKING_CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.gradient_masking.examined.copied": _copies,
     "fgmf.gradient_masking.sources.double_logits": _copies,
     "fgmf.gradient_masking.slopes.measure_slopes": _slopes,
+    "fgmf.gradient_masking.curves.measure_curves": _curves,
+    "fgmf.gates.gradient_masking_check.curves_of_gate": lambda c: curves_of_gate(
+        GATE, c, Samples(images=IMAGES, labels=LABELS), run_seed=0
+    ),
+    "fgmf.gradient_masking.repairing.RepairedLogits.__init__": _walked,
+    "fgmf.gradient_masking.repairing.repaired_sources": _walked,
+    "fgmf.gradient_masking.walking.walk": _walked,
 }
 NOT_MASKING = {
     "fgmf.gradient_masking.examined.Examined.__init__",  # values only

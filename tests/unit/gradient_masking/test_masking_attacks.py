@@ -9,6 +9,7 @@ import torch
 from tiny_models import CurvedModel, LinearModel
 
 from fgmf.attacks.own import Apgd
+from fgmf.gradient_masking.ascending import Ascending
 from fgmf.gradient_masking.countering import Assault, Countering
 from fgmf.gradient_masking.distilling import distil
 from fgmf.gradient_masking.estimating import EstimatedLogits
@@ -163,3 +164,24 @@ def test_an_attack_that_raises_is_a_failure_and_no_evidence(examined: Making) ->
     state.run(Apgd(steps=1), raises, torch.arange(32), Assault(name="broken"), scouting=True)
     assert state.records[0].failure == "ValueError: no such layer"
     assert state.records[0].broken == 0
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_plain_ascent_reaches_the_worst_corner_of_a_linear_model(
+    examined: Making, norm: str
+) -> None:
+    """Of two classes the gradient is the same everywhere: every step goes the same way."""
+    epsilon = {"linf": 0.02, "l2": 0.2, "l1": 1.0}[norm]
+    model = LinearModel(2)
+    subject = examined(model, epsilon=epsilon, norm=norm)
+    with subject.classifier.guard():
+        ended = Ascending(steps=40).run(model, subject.task("ascent"), batch_size=7)
+    weight = (model.weight[1] - model.weight[0]).detach().double()
+    moves = (ended.adversarial - subject.images).double().flatten(1)
+    gain = moves @ weight * torch.where(subject.labels == 0, 1.0, -1.0)
+    order = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}[norm]
+    most = epsilon * float(torch.linalg.vector_norm(weight, order))
+    # In L1 a twentieth of the pixels moves, not the best one alone.
+    share = {"linf": 0.999, "l2": 0.999, "l1": 0.8}[norm]
+    assert (gain > share * most).all()
+    assert (gain <= most * (1 + 1e-6)).all()

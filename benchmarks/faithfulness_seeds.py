@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from benchmarks.digit_study import digit_images, train_reader
 from benchmarks.fashion_models import Shelf, held_out
 from benchmarks.pairing import machine_facts
 from fgmf.classifier import Classifier
+from fgmf.datasets import Samples
 from fgmf.gates import FaithfulnessGate
 from fgmf.statistics import compare_to_limit
 from fgmf.verdict import Outcome
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 SEEDS = 20
 IMAGES = 60
-POOL = 1000
 GRID = 400
 DISTANCES = (0.0, 0.1, 0.25, 0.5)
 METRICS: tuple[dict[str, Any], ...] = (
@@ -41,9 +42,16 @@ METRICS: tuple[dict[str, Any], ...] = (
 )
 
 
-def measured(classifier: Classifier, seed: int, *, pool: int) -> Verdict:
+def subject(data: str) -> tuple[Classifier, Samples]:
+    """A standard model and the images that samples are drawn from."""
+    if data == "digits":
+        return Classifier(train_reader("standard"), bounds=(0, 1), device="cpu"), digit_images()
+    network = Shelf.usual().load("undefended")
+    return Classifier(network, bounds=(0, 1), device="cpu"), held_out(0, 1000)
+
+
+def measured(classifier: Classifier, samples: Samples, seed: int) -> Verdict:
     """One gate: its thresholds don't matter, its intervals do."""
-    samples = held_out(0, pool)
     gate = FaithfulnessGate(
         explainer="gradient-times-input",
         metrics=METRICS,
@@ -97,14 +105,20 @@ def agreement(conditions: list[Condition]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="5 seeds")
+    parser.add_argument("--data", choices=("digits", "fashion"), default="digits")
     parser.add_argument("--output", type=Path, help="write the result as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    classifier = Classifier(Shelf.usual().load("undefended"), bounds=(0, 1), device="cpu")
-    document: dict[str, Any] = {"images": IMAGES, "machine": machine_facts()}
-    for way, pool in (("same images", IMAGES), ("another sample for each seed", POOL)):
+    classifier, samples = subject(options.data)
+    document: dict[str, Any] = {
+        "data": options.data,
+        "images": IMAGES,
+        "machine": machine_facts(),
+    }
+    for way, pool in (("same images", IMAGES), ("another sample for each seed", None)):
+        some = Samples(images=samples.images[:pool], labels=samples.labels[:pool])
         seeds = range(5 if options.quick else SEEDS)
-        verdicts = [measured(classifier, seed, pool=pool) for seed in seeds]
+        verdicts = [measured(classifier, some, seed) for seed in seeds]
         rows = zip(*(verdict.conditions for verdict in verdicts), strict=True)
         document[way] = [agreement(list(row)) for row in rows]
         print(f"{way} ({len(verdicts)} seeds, {IMAGES} images)")

@@ -7,15 +7,17 @@ which are the same on both sides. Weights and images don't matter for time, so n
 
 from __future__ import annotations
 
+import argparse
 import gc
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.pairing import arguments, paired_ratio, publish, run_rounds
+from benchmarks.pairing import paired_ratio, publish, run_rounds
 from fgmf.backbones import ConvNet, ConvNetConfig
 from fgmf.classifier import Classifier
 from fgmf.faithfulness.measuring import measure_metric
@@ -103,12 +105,17 @@ def contestants(name: str, way: str) -> dict[str, Callable[[], float]]:
 
 
 def main() -> None:
-    options = arguments(__doc__.splitlines()[0], rounds=15)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=11, help="number of pairs")
+    parser.add_argument("--output", type=Path, help="write the result as JSON")
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     ratios, times = [], {}
-    for name in METRICS:
-        for way in WAYS:
+    for name in options.metrics:
+        for way in options.ways:
             measured = run_rounds(contestants(name, way), rounds=options.rounds)
             for contestant in (AGAIN, OWN):
                 ratio = paired_ratio(contestant, measured, floor=QUANTUS)

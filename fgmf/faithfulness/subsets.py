@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Whole = NDArray[np.int64]
 
 _SHARE = 4
-_NUMBERS_AT_ONCE = 1_000_000
 
 
 def faithfulness_correlation(task: MetricTask) -> tuple[Floats, Floats]:
@@ -38,22 +37,24 @@ def faithfulness_correlation(task: MetricTask) -> tuple[Floats, Floats]:
     Randomness: subsets by the seed and the image's key.
     """
     subsets = draw_subsets(task)
-    images, fill = task.explained.images, task.fill
+    fill = task.fill
     if fill is None:
         raise TypeError("faithfulness correlation removes pixels, so it takes a replacement")
     device, (count, runs, _) = task.classifier.device, subsets.shape
     fill, chosen = fill.to(device), torch.from_numpy(subsets).to(device)
-    features = images[0].numel()
 
     def make(variants: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        rows = variants // runs
-        there = rows.to(device)
-        removed = torch.zeros(len(rows), features, dtype=torch.bool, device=device)
-        removed.scatter_(1, chosen[there, (variants % runs).to(device)], value=True)
-        return fill.replace(there, removed.reshape(-1, *images.shape[1:])), rows
+        """The image itself, then each subset of it."""
+        rows, number = variants // (runs + 1), variants % (runs + 1)
+        there, subset = rows.to(device), (number - 1).clamp_min(0).to(device)
+        changed = fill.replace_at(there, chosen[there, subset])
+        whole = (number == 0).to(device)
+        if bool(whole.any()):
+            changed[whole] = fill.images[there[whole]]
+        return changed, rows
 
-    before = task.answers_to(count, lambda rows: (images[rows], rows))
-    drops = before[:, None] - task.answers_to(count * runs, make).reshape(count, runs)
+    answers = task.answers_to(count * (runs + 1), make).reshape(count, runs + 1)
+    drops = answers[:, :1] - answers[:, 1:]
     maps = task.flat_maps(per_channel=True)
     sums = maps[np.arange(count)[:, None, None], subsets].sum(axis=-1)
     return pearson_rows(sums, drops), drops

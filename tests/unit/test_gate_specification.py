@@ -337,7 +337,8 @@ def test_other_distributions_can_add_kinds(monkeypatch: pytest.MonkeyPatch) -> N
         kind: Literal["latency"] = "latency"
 
     _install(monkeypatch, "latency", LatencyGate)
-    own = {"attack-selftest", "corruption", "gradient-masking", "mask-log", "robustness"}
+    own = {"attack-selftest", "corruption", "explanation-stability", "faithfulness"}
+    own |= {"gradient-masking", "mask-log", "robustness"}
     assert set(gate_kinds()) == {*own, "latency"}
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import time
 import traceback
 from pathlib import Path
@@ -24,11 +25,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.masking_detectors import DETECTORS, source_digest
+from benchmarks.masking_labels import unproven
 from benchmarks.masking_specimens import FAMILIES, family
 from benchmarks.masking_tables import summary, tables
 from benchmarks.pairing import machine_facts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from specimens.value import Specimen
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -72,6 +76,12 @@ def measured(detector: str, specimen: Specimen) -> dict[str, Any]:
     }
 
 
+def counted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of specimens whose labels are proven (`masking_labels`)."""
+    doubtful = unproven()
+    return [row for row in rows if row["specimen"] not in doubtful]
+
+
 class Book:
     """Rows on disk, by detector and specimen."""
 
@@ -93,7 +103,8 @@ class Book:
         rows = [self.rows[key] for key in sorted(self.rows)]
         document = {
             "question": __doc__,
-            "summary": summary(rows),
+            "summary": summary(counted(rows)),
+            "not_counted": sorted({row["specimen"] for row in rows} & unproven()),
             "rows": rows,
             "machine": machine_facts(),
         }
@@ -103,23 +114,50 @@ class Book:
         partial.replace(self.path)
 
 
-def run(book: Book, detectors: list[str], specimens: tuple[Specimen, ...], *, again: bool) -> None:
-    """Measure what is missing."""
-    for detector in detectors:
-        for specimen in specimens:
-            if not again and book.has(detector, specimen):
-                continue
-            row = measured(detector, specimen)
-            book.take(row)
-            print(
-                f"{detector:<11} {specimen.name:<28} {specimen.label:<20} -> {row['verdict']:<10} "
-                f"{row['passes_over_pgd40'] or 0:6.2f} x PGD-40  {row['cpu_seconds']:6.1f} s CPU  "
-                f"{', '.join(row['mechanisms'])}",
-                flush=True,
-            )
+_SHELF: dict[str, Specimen] = {}
+"""By name; builders cannot be sent to another process, but a forked one has them."""
 
 
-def held_out(detectors: list[str]) -> None:
+def _measured_by_name(pair: tuple[str, str]) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    return measured(pair[0], _SHELF[pair[1]])
+
+
+def run(
+    book: Book,
+    detectors: list[str],
+    specimens: tuple[Specimen, ...],
+    *,
+    again: bool = False,
+    jobs: int = 1,
+) -> None:
+    """Measure what is missing, in `jobs` processes."""
+    _SHELF.update({specimen.name: specimen for specimen in specimens})
+    pairs = [
+        (detector, specimen.name)
+        for specimen in specimens
+        for detector in detectors
+        if again or not book.has(detector, specimen)
+    ]
+    if jobs == 1:
+        _keep(book, map(_measured_by_name, pairs))
+        return
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        _keep(book, pool.imap_unordered(_measured_by_name, pairs))
+
+
+def _keep(book: Book, rows: Iterable[dict[str, Any]]) -> None:
+    for row in rows:
+        book.take(row)
+        print(
+            f"{row['detector']:<11} {row['specimen']:<28} {row['label']:<20} -> "
+            f"{row['verdict']:<10} {row['passes_over_pgd40'] or 0:6.2f} x PGD-40  "
+            f"{row['cpu_seconds']:6.1f} s CPU  {', '.join(row['mechanisms'])}",
+            flush=True,
+        )
+
+
+def held_out(detectors: list[str], *, jobs: int = 1) -> None:
     """The first run on the held-out mechanisms, kept once and for all."""
     if FIRST.exists():
         raise SystemExit(
@@ -128,9 +166,9 @@ def held_out(detectors: list[str]) -> None:
         )
     unfinished = FIRST.with_suffix(".partial")
     book = Book(unfinished)
-    run(book, detectors, family("held-out"), again=False)
+    run(book, detectors, family("held-out"), jobs=jobs)
     unfinished.replace(FIRST)
-    print(tables(list(book.rows.values())))
+    print(tables(counted(list(book.rows.values()))))
 
 
 def scales() -> tuple[Specimen, ...]:
@@ -150,11 +188,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of specimens")
     parser.add_argument("--again", action="store_true", help="also rows that are there")
     parser.add_argument("--output", type=Path, help="where rows are kept")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--tables", action="store_true", help="only print what is kept")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.held_out:
-        held_out(options.detectors)
+        held_out(options.detectors, jobs=options.jobs)
         return
     if "held-out" in options.family and not (FIRST.exists() and options.output):
         raise SystemExit("held-out ones: once with --held-out, then with --output FILE")
@@ -167,8 +206,8 @@ def main() -> None:
         )
         if options.only is not None:
             specimens = tuple(s for s in specimens if s.name in options.only)
-        run(book, options.detectors, specimens, again=options.again)
-    print(tables(list(book.rows.values())))
+        run(book, options.detectors, specimens, again=options.again, jobs=options.jobs)
+    print(tables(counted(list(book.rows.values()))))
 
 
 if __name__ == "__main__":

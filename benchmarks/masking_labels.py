@@ -74,6 +74,11 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def unproven(path: Path = RESULT) -> frozenset[str]:
+    """Names of specimens whose label does not hold: they are measured, and counted nowhere."""
+    return frozenset(name for name, row in kept(path).items() if not row["holds"])
+
+
 def describe(name: str, row: dict[str, Any]) -> str:
     """One line."""
     return (

@@ -1,7 +1,7 @@
 """Published rules for gradient masking, as they were written, as baselines.
 
 Each takes a subject of `tests/specimens` and says whether it is flagged, by which of its signs,
-for how many passes. They look at the first 48 images that are classified correctly.
+for how many passes. They look at the first 32 images that are classified correctly.
 
     athalye      Athalye, Carlini, Wagner (2018), section 3.1: five tells
     autoattack   Croce, Hein: the flags of AutoAttack (`checks.py`)
@@ -10,7 +10,7 @@ for how many passes. They look at the first 48 images that are classified correc
     ioaf-tenth   the same, flagged where more than a tenth of the images do
     carlini      Carlini et al. (2019), "On evaluating adversarial robustness": three checks
 
-Deviations: black-box attacks are Square with 200 queries, brute force is 200 uniform points (the
+Deviations: black-box attacks are Square with 100 queries, brute force is 100 uniform points (the
 papers name no number, or 10 000 and more); AutoAttack's robust accuracy without Square is APGD-CE
 and APGD-T on 3 classes without FAB; its tracer of optimisation inside a forward pass is replaced
 by watching `torch.autograd.grad`, which sees the same calls.
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from fgmf.types import Bounds
 
-IMAGES = 48
-QUERIES = 200
-POINTS = 200
+IMAGES = 32
+QUERIES = 100
+POINTS = 100
 STEPS = 40
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LEAST_GAP = 0.10
 LARGEST_HONEST_GAP = 0.04
 RESTARTS = 5
+_ROUNDING = 1e-9  # 4 of 100 images are 4 points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +78,8 @@ class Proof:
         """Whether the label is proven; a suspicious one needs none."""
         gap = self.gap(specimen)
         if specimen.label == "honest":
-            return gap <= LARGEST_HONEST_GAP
-        return gap >= LEAST_GAP or specimen.label == "suspicious-at-least"
+            return gap <= LARGEST_HONEST_GAP + _ROUNDING
+        return gap >= LEAST_GAP - _ROUNDING or specimen.label == "suspicious-at-least"
 
 
 def prove(specimen: Specimen, effort: Effort | None = None, *, count: int | None = None) -> Proof:

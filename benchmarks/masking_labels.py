@@ -6,7 +6,8 @@ the unmasked twin, judged on the specimen, and for honest models those on the mo
 random search. A masked label needs a gap of at least 10 points, an honest one at most 4.
 
 The oracle takes 100 steps, 4 targets and 600 queries on honest models of digits; 50, 2 and 300 on
-masked ones, where a gap is enough, and on Fashion-MNIST. The first 100 images count.
+masked ones, where a gap is enough, and on Fashion-MNIST. The first 100 images
+count; a masked label that does not hold so gets the long way, and all images.
 
 Rows are kept one by one: an interrupted run goes on. `--family held-out` adds those that a
 detector is not built with; `--again` measures anew.
@@ -40,6 +41,9 @@ def labelled(specimen: Specimen) -> dict[str, Any]:
     fewer = specimen.label != "honest" or specimen.name.startswith("fashion-")
     effort = proof_module.Effort(**FEWER) if fewer else proof_module.Effort()
     proof = proof_module.prove(specimen, effort, count=IMAGES)
+    if specimen.label == "masked" and not proof.holds(specimen):
+        effort = proof_module.Effort()
+        proof = proof_module.prove(specimen, effort)
     return {
         "effort": vars(effort),
         "mechanism": specimen.mechanism,

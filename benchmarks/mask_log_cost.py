@@ -1,6 +1,7 @@
 """What does logging every mask of a training run cost, and how fast is a log verified?
 
-    python -m benchmarks.mask_log_cost [--quick] [--output FILE]
+    python -m benchmarks.mask_log_cost [--part training|verifying] [--records N]
+        [--steps N] [--quick] [--output FILE]
 
 Training: SGAM in front of a small CNN, 28x28 images, one record per batch, every step logged, grids
 and input digests of all samples. The log's own CPU time (the hook; the log's thread falls into it
@@ -184,17 +185,8 @@ def verifying_cost(count: int, place: Path) -> dict[str, float]:
     return facts
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(1)
-    steps = 40 if options.quick else 300
-    counts = (1_000, 10_000) if options.quick else (100_000, 1_000_000)
+def measure_training(steps: int) -> dict[str, dict[str, float]]:
+    """Train with each batch size and durability, and print."""
     training = {}
     for batch in BATCHES:
         for durability in ("checkpoint", "record"):
@@ -206,18 +198,42 @@ def main() -> None:
                 f"(whole step {result['whole_step_ratio']:.3f}), "
                 f"{result['bytes_per_sample']:.0f} bytes per sample"
             )
+    return training
+
+
+def measure_verifying(counts: tuple[int, int]) -> dict[str, object]:
+    """Verify a smaller and a larger log, and print."""
     with TemporaryDirectory() as place:
-        verifying = [verifying_cost(count, Path(place)) for count in counts]
-    for facts in verifying:
+        facts = [verifying_cost(count, Path(place)) for count in counts]
+    for entry in facts:
         print(
-            f"{facts['records']} records verified at {facts['records_per_second']:.0f}/s, "
-            f"peak {facts['peak_kib']} KiB; written at {facts['written_per_second']:.0f}/s"
+            f"{entry['records']} records verified at {entry['records_per_second']:.0f}/s, "
+            f"peak {entry['peak_kib']} KiB; written at {entry['written_per_second']:.0f}/s"
         )
-    growth = verifying[1]["peak_kib"] / verifying[0]["peak_kib"]
+    growth = facts[1]["peak_kib"] / facts[0]["peak_kib"]
     print(f"peak memory of {counts[1]} over {counts[0]} records: {growth:.3f}")
+    return {"logs": facts, "memory_growth": growth}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=["training", "verifying", "both"], default="both")
+    parser.add_argument("--records", type=int, default=100_000, help="and ten times as many")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    document: dict[str, object] = {"machine": machine_facts()}
+    if options.part != "verifying":
+        document["training"] = measure_training(40 if options.quick else options.steps)
+    if options.part != "training":
+        count = 1_000 if options.quick else options.records
+        document["verifying"] = measure_verifying((count, 10 * count))
     if options.output:
-        document = {"training": training, "verifying": verifying, "memory_growth": growth}
-        document["machine"] = machine_facts()
         options.output.write_text(json.dumps(document, indent=1) + "\n")
 
 

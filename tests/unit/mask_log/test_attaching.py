@@ -220,6 +220,25 @@ def test_hooks_come_off_and_the_end_says_what_happened(tmp_path: Path) -> None:
     assert "stopped by ZeroDivisionError" in str(report.troubles[0])
 
 
+def test_a_logged_model_is_the_model_that_it_was(tmp_path: Path) -> None:
+    model, images = sgam(), torch.rand(2, 1, 8, 8, requires_grad=True)
+    model.train()
+    expected = model(images)
+    (gradient,) = torch.autograd.grad(expected.square().sum(), images)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    generator = torch.get_rng_state()
+    with MaskLog(tmp_path / "log").attach(model):
+        outputs = model(images)
+        (logged_gradient,) = torch.autograd.grad(outputs.square().sum(), images)
+    assert torch.equal(outputs, expected)
+    assert torch.equal(logged_gradient, gradient)
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert model.training
+    assert not model.layer._listeners
+
+
 def test_a_wrong_number_of_ids_stops_the_pass(tmp_path: Path) -> None:
     model = sgam()
     with (

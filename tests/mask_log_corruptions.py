@@ -373,8 +373,8 @@ CLASSES = {
 }
 
 
-def is_found(path: Path, log: IntactLog, *, rewritten: bool) -> bool:
-    """Whether a look with the head finds tampering, and one without it anything at all.
+def found_as(path: Path, log: IntactLog, *, rewritten: bool) -> str:
+    """How a corruption is found: tampered or unreadable; torn, where it looks like a crash; or not.
 
     Args:
         path: Of the corrupted log.
@@ -385,5 +385,7 @@ def is_found(path: Path, log: IntactLog, *, rewritten: bool) -> bool:
         with_head = verify_log(path, VerifySettings(head=log.head)).outcome
         alone = verify_log(path).outcome
     except MaskLogUnreadable:
-        return True
-    return with_head is LogOutcome.TAMPERED and (rewritten or alone is not LogOutcome.COMPLETE)
+        return "tampered"
+    if alone is LogOutcome.COMPLETE and not rewritten:
+        return "not"
+    return str(with_head) if with_head in {LogOutcome.TAMPERED, LogOutcome.TORN} else "not"

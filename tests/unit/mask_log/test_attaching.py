@@ -281,6 +281,17 @@ def test_policies_are_held_against_what_masks_do(tmp_path: Path) -> None:
     assert outcome(min_protected_share=0.1, protected_below=0.25) is Outcome.FAIL
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float32])
+def test_masks_of_any_precision_are_looked_at(tmp_path: Path, dtype: torch.dtype) -> None:
+    layer = OwnLayer(torch.full((1, 1, 8, 8), 0.5).to(dtype))
+    manifest = Manifest(streams={"main": Expectation(steps=1)})
+    with MaskLog(tmp_path / "log", manifest=manifest).attach(layer):
+        layer(torch.rand(2, 1, 8, 8))
+    gate = {"path": str(tmp_path / "log"), "unanchored": True, "min_protected_share": 1.0}
+    assert MaskLogGate(**gate, min_saliency_mask=0.5).check().outcome is Outcome.PASS
+    assert MaskLogGate(**gate, min_saliency_mask=0.6).check().outcome is Outcome.FAIL
+
+
 @pytest.mark.parametrize("value", [0.0, float("nan"), 1.5, -0.5])
 def test_masks_that_cannot_be_undone_fail(tmp_path: Path, value: float) -> None:
     mask = torch.full((1, 1, 8, 8), 0.5)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from mask_log_corruptions import CLASSES, IntactLog, intact_logs, is_found, write_files
+from mask_log_corruptions import CLASSES, IntactLog, found_as, intact_logs, write_files
 
 from fgmf.mask_log import LogOutcome, VerifySettings, verify_log
 
@@ -35,11 +35,13 @@ def test_intact_logs_are_complete(logs: list[IntactLog], tmp_path: Path) -> None
 def test_every_corruption_is_found(name: str, logs: list[IntactLog], tmp_path: Path) -> None:
     @_QUICK
     @given(data=st.data())
-    def found(data: st.DataObject) -> None:
+    def look(data: st.DataObject) -> None:
         log = data.draw(st.sampled_from(logs))
         corrupted = data.draw(CLASSES[name](log.files, log.other))
         assume(corrupted != log.files)
         write_files(tmp_path / "log", corrupted)
-        assert is_found(tmp_path / "log", log, rewritten=name == "rewritten suffix")
+        found = found_as(tmp_path / "log", log, rewritten=name == "rewritten suffix")
+        # Zeros, or the first letters of a record, after the end cannot be told from a crash.
+        assert found == "tampered" or (name == "garbage" and found == "torn")
 
-    found()
+    look()

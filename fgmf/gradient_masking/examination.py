@@ -41,7 +41,8 @@ from fgmf.gradient_masking.league import (
 from fgmf.gradient_masking.naive import FORTY_STEPS
 from fgmf.gradient_masking.naive import ONE_STEP as ONE_STEP_ASCENT
 from fgmf.gradient_masking.naive_runs import RESTARTS, attack_again, attack_naively
-from fgmf.gradient_masking.paths import probe_path, probe_ray, probe_unbounded, step_along, walk_ray
+from fgmf.gradient_masking.one_step import look_at_one_step, step_along
+from fgmf.gradient_masking.paths import probe_path, probe_unbounded
 from fgmf.gradient_masking.repairing import repaired_sources
 from fgmf.gradient_masking.slopes import (
     measure_slopes,
@@ -194,16 +195,16 @@ class _Examination:
     def _run_naive(self) -> None:
         if not self._classifier.gradient_available:
             return
-        one_step = self._naive_attack(ONE_STEP, ONE_STEP_ASCENT)
+        self._naive_attack(ONE_STEP, ONE_STEP_ASCENT)
         path = self._naive_attack(ITERATIVE, FORTY_STEPS)
         live = self._live
         fgsm, pgd = (outcome.right[live] for outcome in self._naive)
         self._symptoms += probe_path(path, pgd, fgsm)
         if self._all.traits.random:
             return  # the least of many shares of draws would be too low
-        self._ray = self._naive[0].right.clone()
-        self._ray[live] = walk_ray(self._all.of(live), one_step.points, fgsm)
-        self._symptoms.append(probe_ray(fgsm, self._ray[live]))
+        naive = self._naive[0], self._naive[1]
+        self._ray, found = look_at_one_step(self._all, live, self._scouts, naive)
+        self._symptoms += found
 
     def _naive_attack(self, name: str, ascent: Ascent) -> Path:
         outcome, path = attack_naively(self._all, self._live, ascent, name=name)

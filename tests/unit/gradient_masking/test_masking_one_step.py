@@ -1,0 +1,80 @@
+"""The one-step attack: turned away, gone too far, or merely weak."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from tiny_models import LinearModel
+
+from fgmf.gradient_masking.naive import ONE_STEP, climb
+from fgmf.gradient_masking.one_step import probe_ray, probe_turning, step_along, walk_ray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fgmf.gradient_masking.examined import Examined
+
+    Making = Callable[..., Examined]
+
+EPSILON = 0.01
+PIXELS = 64
+
+
+class Waves(torch.nn.Module):
+    """Two classes by the sign of a cosine: a full step goes round once, half a step across."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        phase = 2 * math.pi * images.flatten(1).sum(dim=1) / (EPSILON * PIXELS)
+        return torch.stack([phase.cos(), -phase.cos()], dim=1)
+
+
+class HalfWaves(Waves):
+    """Likewise, at half the frequency: where the step ends, the gradient is the opposite."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        phase = math.pi * images.flatten(1).sum(dim=1) / (EPSILON * PIXELS)
+        return torch.stack([phase.cos(), -phase.cos()], dim=1)
+
+
+def test_what_shorter_steps_break_is_found(examined: Making) -> None:
+    subject = examined(Waves(), epsilon=EPSILON)
+    ends = climb(subject, ONE_STEP).points
+    full = subject.right(ends)
+    lowest = walk_ray(subject, ends, full)
+    # Back at the same phase, up to rounding of a sum of 64 pixels.
+    assert full.mean() > 0.9
+    assert lowest.mean() == 0
+    symptom = probe_ray(full, lowest)
+    assert symptom.stands
+    assert symptom.mechanisms == ("label-leak",)
+
+
+def test_a_linear_model_leaks_nothing_and_turns_nowhere(examined: Making) -> None:
+    subject = examined(LinearModel(2), epsilon=EPSILON)
+    ends = climb(subject, ONE_STEP).points
+    full = subject.right(ends)
+    assert torch.equal(walk_ray(subject, ends, full), full)
+    turning = probe_turning(subject, ends, lost=0.9)
+    assert turning.value is not None
+    # Of two classes every gradient has the direction of the weights' difference.
+    assert turning.value > 0.999
+    assert not turning.stands
+
+
+def test_a_gradient_that_turns_counts_where_the_iterative_attack_takes_more(
+    examined: Making,
+) -> None:
+    subject = examined(HalfWaves(), epsilon=EPSILON)
+    ends = climb(subject, ONE_STEP).points
+    assert probe_turning(subject, ends, lost=0.5).stands
+    assert not probe_turning(subject, ends, lost=0.1).stands
+
+
+def test_a_step_along_a_true_gradient_breaks_what_it_can(examined: Making) -> None:
+    model = LinearModel(2)
+    subject = examined(model, epsilon=0.05)
+    points = step_along(subject, model)
+    own = climb(subject, ONE_STEP).points
+    assert torch.equal(points, own)

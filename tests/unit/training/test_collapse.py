@@ -1,0 +1,72 @@
+"""The monitor of training collapse: its rule, its evidence, and what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fgmf.errors import InvalidInput
+from fgmf.threat import ThreatModel
+from fgmf.training.collapse import CollapseLimits, CollapseMonitor
+
+THREAT = ThreatModel(norm="linf", epsilon=0.15)
+IMAGES = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(8) % 2
+
+
+class Straight(nn.Module):
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.last = nn.Linear(16, 2)
+        nn.init.constant_(self.last.bias, scale)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm(images).flatten(1))
+
+
+def test_a_linear_model_has_no_gap_full_distortion_and_aligned_gradients() -> None:
+    report = CollapseMonitor(threat=THREAT).observe(1, Straight(), IMAGES, LABELS)
+    assert report.signals.gap == 0.0
+    assert report.signals.distortion == pytest.approx(1.0, abs=1e-5)  # float32
+    assert report.signals.alignment == pytest.approx(1.0, abs=1e-5)
+    assert report.alarms == {}
+
+
+def test_what_is_not_finite_is_an_alarm_at_once() -> None:
+    report = CollapseMonitor(threat=THREAT).observe(3, Straight(float("nan")), IMAGES, LABELS)
+    assert report.alarms == {"evidence": 3}
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="at least one"):
+        CollapseMonitor(threat=THREAT).observe(1, Straight(), IMAGES[:0], LABELS[:0])
+
+
+def test_k_of_n_stands_and_survives_a_resume() -> None:
+    limits = CollapseLimits(distortion=0.5, needed=2)
+    first, second = (CollapseMonitor(threat=THREAT, limits=limits) for _ in range(2))
+    assert first.observe(1, Straight(), IMAGES, LABELS).alarms == {}
+    second.load_state_dict(first.state_dict())
+    report = second.observe(2, Straight(), IMAGES, LABELS)
+    assert report.alarms == {"distortion": 2}
+    assert report.cost.forward_passes == 2 * 15 * 8
+
+
+def test_the_passes_that_are_counted_are_made() -> None:
+    model, seen = Straight(), []
+    model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    report = CollapseMonitor(threat=THREAT).observe(1, model, IMAGES, LABELS)
+    assert sum(seen) == report.cost.forward_passes
+
+
+def test_the_model_and_the_draws_are_left_alone() -> None:
+    model = Straight().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    draws = torch.get_rng_state()
+    CollapseMonitor(threat=THREAT)(10, model, IMAGES, LABELS)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(draws, torch.get_rng_state())
+    assert all(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())

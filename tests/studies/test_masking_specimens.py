@@ -40,8 +40,11 @@ def test_names_are_unique_and_every_open_mechanism_has_a_specimen() -> None:
 @pytest.mark.parametrize("specimen", ALL, ids=lambda s: s.name)
 def test_a_specimen_reads_its_images(specimen: Specimen) -> None:
     subject = specimen.build()
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         logits = subject.model(subject.images)
+        if not torch.equal(logits, subject.model(subject.images)):  # it draws in every pass
+            logits = sum(subject.model(subject.images).softmax(dim=1) for _ in range(16))
     assert logits.shape[0] == len(subject.labels)
     assert (logits.argmax(dim=1) == subject.labels).double().mean() > 0.7
     assert not any(module.training for module in subject.model.modules())

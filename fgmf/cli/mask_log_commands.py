@@ -46,6 +46,13 @@ def verify(  # noqa: PLR0913 - one parameter per option
     max_age_hours: Annotated[
         float | None, typer.Option(help="Most hours since the last record.")
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="STATE",
+            help="File outside the log that keeps how far it is: go on after an interruption.",
+        ),
+    ] = None,
 ) -> None:
     """Say whether a log is what it was, and whether everything is there."""
     with exits():
@@ -59,6 +66,7 @@ def verify(  # noqa: PLR0913 - one parameter per option
             integrity=integrity,
             max_erased=max_erased,
             max_age_hours=max_age_hours,
+            resume=resume,
         )
         raise typer.Exit(run_verify(request))
 

@@ -10,9 +10,10 @@ from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say
 from fgmf.cli.progress import ProgressLine
 from fgmf.errors import InvalidGateFile, MaskLogUnreadable
 from fgmf.gates.mask_log import MaskLogGate
+from fgmf.gates.mask_log_check import check_mask_log
 from fgmf.gates.specification import RunContext
 from fgmf.reporting import render_details
-from fgmf.verdict import Outcome
+from fgmf.verdict import Outcome, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class VerifyRequest:
     integrity: bool = False
     max_erased: int = 0
     max_age_hours: float | None = None
+    resume: Path | None = None
 
 
 def run_verify(request: VerifyRequest) -> ExitCode:
@@ -50,12 +52,24 @@ def run_verify(request: VerifyRequest) -> ExitCode:
     progress = ProgressLine()
     with progress.shown("log"):
         context = RunContext(on_progress=progress.update, directory=Path.cwd())
-        verdict = gate.check(context=context)
+        verdict = check_mask_log(gate, context, state=request.resume)
     show_verdict(verdict)
+    _say_resumption(verdict)
     if verdict.outcome is Outcome.PASS:
         for line in render_details(verdict).splitlines():
             say(f"    {line}")
     return exit_code_of([verdict])
+
+
+def _say_resumption(verdict: Verdict) -> None:
+    resumption = verdict.evidence.get("resumption")
+    if isinstance(resumption, dict) and resumption["started_over"]:
+        say(f"    started over: {resumption['started_over']}")
+    elif isinstance(resumption, dict) and resumption["records"]:
+        say(
+            f"    went on: {resumption['records']} records were verified before, and their bytes "
+            "are the same"
+        )
 
 
 def run_head(log: Path) -> ExitCode:

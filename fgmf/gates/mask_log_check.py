@@ -27,8 +27,15 @@ _CLOCKS_DIFFER: Final = 300_000
 """Milliseconds that a record may be ahead of our clock."""
 
 
-def check_mask_log(gate: MaskLogGate, context: RunContext) -> Verdict:
-    """Carry out a mask-log gate; see :meth:`fgmf.gates.MaskLogGate.check`."""
+def check_mask_log(gate: MaskLogGate, context: RunContext, *, state: Path | None = None) -> Verdict:
+    """Carry out a mask-log gate; see :meth:`fgmf.gates.MaskLogGate.check`.
+
+    Args:
+        gate: What is asked for.
+        context: Of the run.
+        state: File outside the log that keeps how far the reading is, so that one that was
+            interrupted goes on; not with spot checks.
+    """
     started = time.perf_counter()
     verdict = Verdict(
         gate=gate.name or gate.kind,
@@ -40,7 +47,7 @@ def check_mask_log(gate: MaskLogGate, context: RunContext) -> Verdict:
     seed = derive_seed(context.run_seed, verdict.gate) if gate.seed is None else gate.seed
     looks = looks_of(gate, context.directory / gate.path, seed=seed)
     try:
-        report = _verified(gate, context, looks, name=verdict.gate)
+        report = _verified(gate, context, looks, state=state)
         if report.outcome is not LogOutcome.TAMPERED:
             looks.check_samples()
         outcome, reason = judge_report(gate, report, looks, now=time.time_ns() // 1_000_000)
@@ -93,6 +100,7 @@ def evidence_of(gate: MaskLogGate, report: LogReport) -> dict[str, Json]:
     """Return what a verdict says about a log, beside its outcome."""
     head = report.head
     shown = report.troubles[:_SHOWN_TROUBLES]
+    resumption = report.resumption
     return {
         "log": gate.path,
         "run": report.run,
@@ -107,11 +115,14 @@ def evidence_of(gate: MaskLogGate, report: LogReport) -> dict[str, Json]:
         "trouble_count": len(report.troubles),
         "troubles": [trouble.as_document() for trouble in shown],
         "trouble_lines": [str(trouble) for trouble in shown],
+        **({} if resumption is None else {"resumption": resumption.as_document()}),
     }
 
 
-def _verified(gate: MaskLogGate, context: RunContext, looks: Looks, *, name: str) -> LogReport:
-    path = context.directory / gate.path
+def _verified(
+    gate: MaskLogGate, context: RunContext, looks: Looks, *, state: Path | None
+) -> LogReport:
+    path, name = context.directory / gate.path, gate.name or gate.kind
 
     def report(done: int, total: int) -> None:
         if context.on_progress is not None:
@@ -120,7 +131,11 @@ def _verified(gate: MaskLogGate, context: RunContext, looks: Looks, *, name: str
 
     head = None if gate.head is None else _outside_head(gate.head, context.directory, path)
     settings = VerifySettings(
-        head=head, public_key=gate.public_key, on_progress=report, observers=looks.observers
+        head=head,
+        public_key=gate.public_key,
+        on_progress=report,
+        observers=looks.observers,
+        state=state,
     )
     return verify_log(path, settings)
 

@@ -13,6 +13,8 @@ complete.
 
 from __future__ import annotations
 
+import base64
+import zlib
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from fgmf.mask_log.manifest import Expectation
     from fgmf.mask_log.rows import Layout
+    from fgmf.types import Json
 
 FORWARD: Final = "forward"
 """Purpose of a pass that a step or a request is about."""
@@ -36,6 +39,18 @@ class Intervals:
         """Start empty."""
         self._starts: list[int] = []
         self._ends: list[int] = []
+
+    def as_document(self) -> list[Json]:
+        """Return the beginnings, and the ends."""
+        return [list(self._starts), list(self._ends)]
+
+    @classmethod
+    def from_document(cls, document: Sequence[Sequence[int]]) -> Intervals:
+        """Rebuild the set."""
+        made = cls()
+        starts, ends = document
+        made._starts, made._ends = list(starts), list(ends)
+        return made
 
     def add(self, number: int) -> bool:
         """Add a number; False if it was there."""
@@ -89,8 +104,8 @@ class StreamTally:
         self._counts: dict[int | str, int] = dict.fromkeys(expected.sample_ids, 0)
         wide = expected.times > _NARROW
         self._most = 2**32 - 1 if wide else _NARROW
-        dense = bytearray((4 if wide else 1) * (expected.sample_count or 0))
-        self._numbers = memoryview(dense).cast("I" if wide else "B")
+        self._dense = bytearray((4 if wide else 1) * (expected.sample_count or 0))
+        self._numbers = memoryview(self._dense).cast("I" if wide else "B")
         self._needs_ids = bool(self._counts) or expected.sample_count is not None
         self.erased = 0
         self.complaints: dict[str, int] = {}
@@ -119,6 +134,37 @@ class StreamTally:
             for row in rows:
                 if row is not None:
                     self._count(layout.decode_id(row))
+
+    def as_document(self) -> dict[str, Json]:
+        """Return what was counted as JSON."""
+        return {
+            "all_steps": self._all_steps.as_document(),
+            "complaints": [[line, count] for line, count in self.complaints.items()],
+            "counts": list(self._counts.values()),
+            "erased": self.erased,
+            "numbers": base64.b64encode(zlib.compress(self._dense, 1)).decode(),
+            "steps": [[attempt, steps.as_document()] for attempt, steps in self._steps.items()],
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Take up what was counted before.
+
+        Args:
+            document: What `as_document` returned, of a tally that was asked for the same.
+
+        Raises:
+            ValueError: It is of another tally.
+        """
+        stored = zlib.decompressobj()
+        numbers = stored.decompress(base64.b64decode(document["numbers"]), len(self._dense) + 1)
+        if len(numbers) != len(self._dense):
+            raise ValueError("expected as many counts as samples")
+        self._dense[:] = numbers
+        self._counts = dict(zip(self._counts, document["counts"], strict=True))
+        self._steps = {int(a): Intervals.from_document(s) for a, s in document["steps"]}
+        self._all_steps = Intervals.from_document(document["all_steps"])
+        self.complaints = {str(line): int(count) for line, count in document["complaints"]}
+        self.erased = int(document["erased"])
 
     def take_skipped(self, skipped: Mapping[str, int]) -> None:
         """Take passes that were left out, by their reasons."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fgmf.mask_log.records import Record
+    from fgmf.types import Json
 
 
 @dataclass(kw_only=True)
@@ -110,6 +111,35 @@ class StreamFollower:
             special(record.body)
         self.tree.append(record.leaf)
         self.seq, self.prev, self.at = record.seq + 1, record.leaf, max(record.at, self.at)
+
+    def as_document(self) -> dict[str, Json]:
+        """Return where the stream stands, between two records, as JSON."""
+        return {
+            "at": self.at,
+            "attempt": self.attempt,
+            "counts": {name: int(count) for name, count in vars(self.counts).items()},
+            "ended": self.ended,
+            "layouts": [layout.as_document() for layout in self.layouts.values()],
+            "pack": self.pack,
+            "peaks": [peak.hex() for peak in self.tree.peaks],
+            "prev": self.prev.hex(),
+            "segment": self.segment,
+            "seq": self.seq,
+            "status": self.status,
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Stand where a stream stood.
+
+        Args:
+            document: What `as_document` returned.
+        """
+        for name in ("at", "attempt", "ended", "pack", "segment", "seq", "status"):
+            setattr(self, name, document[name])
+        self.counts = Counts(**document["counts"])
+        self.prev = bytes.fromhex(document["prev"])
+        self.tree = Frontier(self.seq, map(bytes.fromhex, document["peaks"]))
+        self.layouts = dict(enumerate(map(Layout.from_document, document["layouts"])))
 
     def open_segment(self) -> None:
         """Say that a new file of records begins."""

@@ -10,18 +10,19 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fgmf.mask_log.masks import GRID, MASK, saliency_mask_of_row, widened
 from fgmf.mask_log.packs import stored_values
 from fgmf.mask_log.rows import RAW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from fgmf.mask_log.records import Record
     from fgmf.mask_log.rows import ArrayForm, Layout
     from fgmf.mask_log.streams import ObservedBatch
+    from fgmf.types import Json
 
 _CODES: Final = {
     "bool": "B",
@@ -71,6 +72,29 @@ class MaskLook:
 
     def take_weights(self, stream: str, record: Record, segment: int) -> None:
         """Weights are no masks."""
+
+    def identity(self) -> dict[str, Json]:
+        """Say what is asked of masks."""
+        return {
+            "floor": self.floor,
+            "invertible": self.invertible,
+            "protected_below": self.protected_below,
+        }
+
+    def as_document(self) -> dict[str, Json]:
+        """Return what was seen as JSON."""
+        failing: list[Json] = [[what, list(first)] for what, first in self.failing.items()]
+        return {"failing": failing, "protected": self.protected.hex(), "samples": self.samples}
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Take up what was seen before.
+
+        Args:
+            document: What `as_document` returned.
+        """
+        self.failing = {str(what): list(first) for what, first in document["failing"]}
+        self.protected = float.fromhex(document["protected"])
+        self.samples = int(document["samples"])
 
     def _sound_grids(self, layout: Layout) -> bool:
         """Say whether masks of a layout are what they must be if their grids are numbers."""

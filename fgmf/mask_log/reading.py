@@ -57,7 +57,8 @@ def read_segment(
     stream: str,
     segment: int,
     *,
-    on_bytes: Callable[[int], None] = lambda _count: None,
+    on_line: Callable[[bytes], None] = lambda _line: None,
+    after: Place | None = None,
 ) -> Iterator[tuple[Record, Place]]:
     """Read the records of one segment.
 
@@ -65,7 +66,8 @@ def read_segment(
         directory: The log.
         stream: Name of the stream.
         segment: Number of the segment.
-        on_bytes: Told how many bytes were read, line by line.
+        on_line: Told each line, once its record was dealt with.
+        after: Of the record to go on after; None begins at the beginning.
 
     Yields:
         Each record and its place.
@@ -77,6 +79,9 @@ def read_segment(
     """
     with open_inside(directory.path, directory.records(stream, segment)) as file:
         offset, number = 0, 0
+        if after is not None and after.length:
+            offset, number = after.offset + after.length, after.line
+            file.seek(offset)
         while line := file.readline(LONGEST_LINE + 1):
             number += 1
             place = Place(segment=segment, line=number, offset=offset, length=len(line))
@@ -90,7 +95,7 @@ def read_segment(
                 raise MisplacedRecord(place, str(error)) from None
             yield record, place
             offset += len(line)
-            on_bytes(len(line))
+            on_line(line)
 
 
 def is_cut_off(tail: bytes) -> bool:

@@ -110,6 +110,24 @@ class StreamReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resumption:
+    """How a verification with a state began.
+
+    Attributes:
+        records: Verified before, and shown to be the same bytes now; they were not verified again.
+        started_over: Why the state that was there could not be gone on from; empty where it could,
+            or where there was none.
+    """
+
+    records: int = 0
+    started_over: str = ""
+
+    def as_document(self) -> dict[str, Json]:
+        """Return it as JSON."""
+        return {"records": self.records, "started_over": self.started_over}
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogReport:
     """What a look at a whole log found.
 
@@ -123,6 +141,7 @@ class LogReport:
         sampled: Whether the manifest asks for a part of the passes only.
         open_ended: Streams that the manifest fixes nothing about.
         signer: Name of the key that signed, where one was asked for.
+        resumption: How the verification began, where its state is kept.
     """
 
     run: str
@@ -134,6 +153,7 @@ class LogReport:
     sampled: bool = False
     open_ended: tuple[str, ...] = ()
     signer: str = ""
+    resumption: Resumption | None = None
 
     @property
     def outcome(self) -> LogOutcome:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fgmf.errors import BrokenRecord
+from fgmf.errors import BrokenRecord, InvalidInput
 from fgmf.mask_log.batches import BatchChecker
 from fgmf.mask_log.completeness import StreamTally
 from fgmf.mask_log.manifest import Expectation
+from fgmf.mask_log.marks import Changed, Marks
 from fgmf.mask_log.opening import new_state
 from fgmf.mask_log.places import ERASURES
 from fgmf.mask_log.reading import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from fgmf.mask_log.records import Record
     from fgmf.mask_log.report import TroubleKind
     from fgmf.mask_log.rows import Layout
+    from fgmf.types import Json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +77,7 @@ class StreamTask:
         tombstones: Of the stream's batches, by record number and row.
         observers: Look at everything that holds.
         on_bytes: Told how many bytes of records were read.
+        on_record: Called after each record, where marks are kept of what was read; else None.
     """
 
     directory: LogDirectory
@@ -84,6 +87,7 @@ class StreamTask:
     tombstones: Mapping[int, Mapping[int, Tombstone]]
     observers: Sequence[Observer]
     on_bytes: Callable[[int], None]
+    on_record: Callable[[], None] | None = None
 
 
 class StreamVerifier:
@@ -103,6 +107,8 @@ class StreamVerifier:
         self.troubles: list[Trouble] = []
         self.first_at: int | None = None
         self.number = 0
+        self.checker: BatchChecker | None = None
+        self.marks = None if task.on_record is None else Marks()
 
     @property
     def root(self) -> bytes:
@@ -145,6 +151,47 @@ class StreamVerifier:
         if not self.troubles:
             self._complete()
 
+    def as_document(self) -> dict[str, Json]:
+        """Return where the reading stands, between two records, as JSON.
+
+        Raises:
+            InvalidInput: No marks are kept.
+        """
+        if self.marks is None:
+            raise InvalidInput("expected a stream that is read with marks")
+        if self.checker is not None:
+            self.marks.unfinished = self.checker.unfinished
+        return {
+            "first_at": self.first_at,
+            "follower": self.state.as_document(),
+            "marks": self.marks.as_document(),
+            "name": self.name,
+            "tally": self.tally.as_document(),
+        }
+
+    def restore(self, document: Mapping[str, Any]) -> None:
+        """Stand where a reading stood, after everything before was shown to be the same bytes.
+
+        Args:
+            document: What `as_document` returned.
+
+        Raises:
+            Changed: What was read before is not what it was, or is held against something else.
+            MaskLogUnreadable: A file is not there any more.
+        """
+        marks = self.marks = Marks()
+        marks.recall(document["marks"], self.directory, self.name, on_bytes=self.task.on_bytes)
+        self.state.restore(document["follower"])
+        self.tally.restore(document["tally"])
+        self.first_at, self.number = document["first_at"], max(0, self.state.seq - 1)
+        for size in [size for size in self.claimed if 0 < size <= self.state.seq]:
+            now = self.root.hex() if size == self.state.seq else None
+            for source, root in self.claimed.pop(size):
+                if root.hex() not in {marks.held.get(size), now}:
+                    what = f"stream {self.name}: {source} says something new about"
+                    raise Changed(f"{what} its first {size} records")
+            marks.held.setdefault(size, now or marks.held[size])
+
     def _trouble(self, kind: TroubleKind, what: str, place: Place | None = None) -> None:
         where: dict[str, Any] = {}
         if place is not None:
@@ -160,10 +207,15 @@ class StreamVerifier:
         segments = self.directory.segments(self.name)
         if not segments:
             self._trouble("incomplete", "the stream has no record")
+        start = 0 if self.marks is None else self.marks.segment
+        for seal in () if self.marks is None else self.marks.seals:
+            self._say_unfinished(seal.unfinished)
         for position, segment in enumerate(segments):
             if segment != position:
                 self._trouble("tampered", f"segment {position:06d}.jsonl is not there")
                 return
+            if position < start:
+                continue
             pack = PackReader(self.directory, self.name, segment)
             try:
                 sound = self._read_segment(segment, pack, last=position == len(segments) - 1)
@@ -174,13 +226,15 @@ class StreamVerifier:
 
     def _read_segment(self, segment: int, pack: PackReader, *, last: bool) -> bool:
         """Read one segment; False where reading ends."""
-        if segment:
-            self.state.open_segment()
+        after = self._begin_segment(segment)
         checker = BatchChecker(pack=pack, tombstones=self.task.tombstones)
-        place = Place(segment=segment, line=1, offset=0, length=0)
+        if self.marks is not None:
+            checker.unfinished = self.marks.unfinished
+        self.checker = checker
+        place = after or Place(segment=segment, line=1, offset=0, length=0)
         try:
             for record, place in read_segment(  # noqa: B007 - where it was, for what is raised
-                self.directory, self.name, segment, on_bytes=self.task.on_bytes
+                self.directory, self.name, segment, on_line=self._line, after=after
             ):
                 self._take(record, checker)
         except TornTail as torn:
@@ -192,10 +246,33 @@ class StreamVerifier:
         except BrokenRecord as broken:
             self._trouble("tampered", str(broken), place)
             return False
-        if checker.unfinished:
-            what = f"{checker.unfinished} rows have a tombstone and are not erased yet"
-            self._trouble("incomplete", f"{what}; erase them again")
+        self._say_unfinished(checker.unfinished)
         return self._pack_ends(pack, place, last=last)
+
+    def _begin_segment(self, segment: int) -> Place | None:
+        """Begin a segment; return the record to go on after, where it was begun before."""
+        marks = self.marks
+        if marks is not None:
+            if segment > marks.segment:
+                marks.unfinished = self.checker.unfinished if self.checker else marks.unfinished
+                marks.next_segment()
+            elif marks.line:
+                return marks.last
+        if segment:
+            self.state.open_segment()
+        return None
+
+    def _line(self, line: bytes) -> None:
+        marks, task = self.marks, self.task
+        task.on_bytes(len(line))
+        if marks is not None and task.on_record is not None:
+            marks.take_line(line)
+            task.on_record()
+
+    def _say_unfinished(self, count: int) -> None:
+        if count:
+            what = f"{count} rows have a tombstone and are not erased yet"
+            self._trouble("incomplete", f"{what}; erase them again")
 
     def _take(self, record: Record, checker: BatchChecker) -> None:
         state, self.number = self.state, record.seq
@@ -203,6 +280,7 @@ class StreamVerifier:
         state.take(record)
         if self.first_at is None:
             self.first_at = record.at
+        self._mark_arrays(record, checker.pack)
         if record.kind == "batch":
             body, layout = record.body, state.layouts[record.body["layout"]]
             rows = checker.check(record.seq, body, layout)
@@ -217,6 +295,10 @@ class StreamVerifier:
                 observer.take_weights(self.name, record, state.segment)
         if state.seq in self.claimed:
             self._claims_at(state.seq)
+
+    def _mark_arrays(self, record: Record, pack: PackReader) -> None:
+        if self.marks is not None and record.kind in {"batch", "weights"}:
+            self.marks.take_arrays(pack, record.body["pack"])
 
     def _show(
         self, record: Record, layout: Layout, rows: Sequence[bytes | None], pack: PackReader
@@ -236,6 +318,8 @@ class StreamVerifier:
         for source, root in self.claimed.pop(size, ()):
             if root != self.root:
                 raise BrokenRecord(f"{source} names another root over its first {size} records")
+            if self.marks is not None:
+                self.marks.held[size] = root.hex()
 
     def _torn(self, place: Place, *, last: bool) -> bool:
         if last and self._is_cut_off(place):

@@ -8,6 +8,9 @@
         what is there of what must be there      `completeness`
     the head given from outside                  `anchoring`
 
+With a state (`verification_state`), where each stream stands is written now and then. One that
+finds such a state hashes what lies behind it (`marks`), and goes on where that is what it was.
+
 One pass, in memory that does not grow with the log. The first thing that is wrong with a stream
 ends its reading: what comes after a broken link cannot be trusted either.
 """
@@ -25,13 +28,19 @@ from fgmf.mask_log.manifest import Expectation, Manifest, read_manifest
 from fgmf.mask_log.places import ERASURES, LogDirectory, open_log
 from fgmf.mask_log.report import LogReport, Trouble
 from fgmf.mask_log.streams import StreamTask, StreamVerifier
+from fgmf.mask_log.taking_up import identity_of, resumable_observers, take_up
+from fgmf.mask_log.verification_state import StateKeeper, checked_state_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from fgmf.mask_log.batches import Tombstone
+    from fgmf.mask_log.report import Resumption
     from fgmf.mask_log.streams import Observer
+    from fgmf.types import Json
+
+    _Tombstones = Mapping[str, Mapping[int, Mapping[int, Tombstone]]]
 
 _WORST_FIRST = {"tampered": 0, "incomplete": 1, "torn": 2}
 _TOLD_EVERY = 2**20
@@ -47,12 +56,19 @@ class VerifySettings:
         public_key: Of the writer, from outside the log: text of a verifier key; None for none.
         observers: Look at every batch.
         on_progress: Told bytes read and bytes in all.
+        state: File outside the log that keeps where the verification stands, so that one that was
+            interrupted goes on; removed at the end. None keeps nothing.
+        state_records: Most records between two states.
+        state_seconds: Most seconds between two states, while records are read.
     """
 
     head: str | None = None
     public_key: str | None = None
     observers: Sequence[Observer] = ()
     on_progress: Callable[[int, int], None] | None = None
+    state: Path | None = None
+    state_records: int = 250_000
+    state_seconds: float = 15.0
 
 
 def verify_log(path: Path, settings: VerifySettings | None = None) -> LogReport:
@@ -67,12 +83,18 @@ def verify_log(path: Path, settings: VerifySettings | None = None) -> LogReport:
 
     Raises:
         MaskLogUnreadable: There is no log, or a part of it cannot be read.
-        InvalidInput: The head or the key from outside is none.
+        InvalidInput: The head or the key from outside is none; the state lies in the log, or an
+            observer's tallies cannot be kept in one.
+        KeyboardInterrupt: It was interrupted; with a state, the next one goes on from there.
 
-    Cost: reads every byte once; memory does not grow with the log.
+    Cost: reads every byte once; memory does not grow with the log. With a state, the arrays of one
+    record are in memory at once, and what was verified before is hashed only.
     """
     settings = settings or VerifySettings()
     directory = open_log(path)
+    state = None if settings.state is None else checked_state_path(settings.state, path)
+    if state is not None:
+        resumable_observers(settings.observers)
     anchoring = Anchoring(head=settings.head, public_key=settings.public_key)
     try:
         manifest = read_manifest(directory)
@@ -80,7 +102,11 @@ def verify_log(path: Path, settings: VerifySettings | None = None) -> LogReport:
         trouble = Trouble(kind="tampered", what=f"manifest.json: {error}")
         return LogReport(run="", head=None, troubles=(trouble,))
     return _Verification(
-        directory=directory, manifest=manifest, settings=settings, anchoring=anchoring
+        directory=directory,
+        manifest=manifest,
+        settings=settings,
+        anchoring=anchoring,
+        state=state,
     ).carry_out()
 
 
@@ -90,6 +116,11 @@ class _Verification:
     manifest: Manifest
     settings: VerifySettings
     anchoring: Anchoring
+    state: Path | None = None
+    keeper: StateKeeper | None = None
+    taken_up: list[StreamVerifier] = field(default_factory=list)
+    streams: list[StreamVerifier] = field(default_factory=list)
+    read: list[dict[str, Json]] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     done: int = 0
     total: int = 0
@@ -103,8 +134,12 @@ class _Verification:
         self.total = self._bytes(present)
         tombstones = self._tombstones(present)
         names = sorted({*present, *self.manifest.streams, *claims.sizes})
-        streams = [self._stream(name, present, claims, tombstones.get(name, {})) for name in names]
-        begun = [stream for stream in streams if stream.state.seq]
+
+        def new(name: str) -> StreamVerifier:
+            return self._stream(name, claims, tombstones.get(name, {}))
+
+        resumption = self._read_all(names, present, tombstones, new)
+        begun = [stream for stream in self.streams if stream.state.seq]
         head = Head(
             run=self.manifest.run,
             manifest=self.manifest.digest,
@@ -113,6 +148,8 @@ class _Verification:
         self.troubles += self.anchoring.settle(head, claims)
         self.troubles.sort(key=lambda trouble: _WORST_FIRST[trouble.kind])
         broken = any(trouble.kind == "tampered" for trouble in self.troubles)
+        if self.keeper is not None:
+            self.keeper.remove()
         return LogReport(
             run=self.manifest.run,
             head=None if broken else head,
@@ -123,11 +160,65 @@ class _Verification:
             signer=self.anchoring.signer,
             sampled=self.manifest.every > 1,
             open_ended=self._open_ended(present),
+            resumption=resumption,
         )
 
-    def _tombstones(
-        self, present: Sequence[str]
-    ) -> Mapping[str, Mapping[int, Mapping[int, Tombstone]]]:
+    def _read_all(
+        self,
+        names: Sequence[str],
+        present: Sequence[str],
+        tombstones: _Tombstones,
+        new: Callable[[str], StreamVerifier],
+    ) -> Resumption | None:
+        settings, resumption = self.settings, None
+        if self.state is None:
+            self._read_streams(names, present, new)
+            return None
+        keeper = self.keeper = StateKeeper(
+            self.state,
+            identity=identity_of(self.manifest, self.anchoring, tombstones, settings.observers),
+            progress=self._progress,
+            records=settings.state_records,
+            seconds=settings.state_seconds,
+        )
+        self.taken_up, resumption = take_up(
+            self.state, keeper.identity, names, new=new, observers=settings.observers
+        )
+        if resumption.started_over:
+            self.done = self.told = 0
+        with keeper.interruptible():
+            self._read_streams(names, present, new)
+        return resumption
+
+    def _read_streams(
+        self, names: Sequence[str], present: Sequence[str], new: Callable[[str], StreamVerifier]
+    ) -> None:
+        for position, name in enumerate(names):
+            known = position < len(self.taken_up)
+            stream = self.taken_up[position] if known else new(name)
+            self.streams.append(stream)
+            if name in present:
+                stream.read()
+            else:
+                stream.miss()
+            self.troubles += stream.troubles
+            if self.keeper is not None:
+                if any(trouble.kind == "tampered" for trouble in stream.troubles):
+                    self.keeper.stop()
+                self.read.append(stream.as_document())
+
+    def _progress(self) -> dict[str, Json] | None:
+        """Where every stream stands; those that were taken up and not looked at yet stand there."""
+        if any(stream.marks is None or not stream.marks.whole for stream in self.streams):
+            return None
+        now = self.streams[len(self.read) :] + self.taken_up[len(self.streams) :]
+        observers = resumable_observers(self.settings.observers)
+        return {
+            "observers": [observer.as_document() for observer in observers],
+            "streams": [*self.read, *(stream.as_document() for stream in now)],
+        }
+
+    def _tombstones(self, present: Sequence[str]) -> _Tombstones:
         if ERASURES not in present:
             return {}
         try:
@@ -138,7 +229,6 @@ class _Verification:
     def _stream(
         self,
         name: str,
-        present: Sequence[str],
         claims: Claims,
         tombstones: Mapping[int, Mapping[int, Tombstone]],
     ) -> StreamVerifier:
@@ -150,14 +240,9 @@ class _Verification:
             tombstones=tombstones,
             observers=self.settings.observers,
             on_bytes=self._tell,
+            on_record=None if self.keeper is None else self.keeper.take,
         )
-        stream = StreamVerifier(task)
-        if name in present:
-            stream.read()
-        else:
-            stream.miss()
-        self.troubles += stream.troubles
-        return stream
+        return StreamVerifier(task)
 
     def _open_ended(self, present: Sequence[str]) -> tuple[str, ...]:
         expected = self.manifest.streams

@@ -282,6 +282,36 @@ def test_what_was_erased_meanwhile_starts_over(log: WrittenLog, tmp_path: Path) 
     _same(found, _verify(log.path, None))
 
 
+def _half_erased(log: WrittenLog) -> None:
+    """Tombstones are written, and a crash came before the rows were zeroed."""
+    packs = {path: path.read_bytes() for path in log.path.rglob("*.pack")}
+    erase_sample(log.path, 0, reason="asked")
+    for path, contents in packs.items():
+        path.write_bytes(contents)
+
+
+def test_tombstones_that_came_meanwhile_start_over(log: WrittenLog, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    _interrupt(log.path, state, at=9)
+    _half_erased(log)
+    found = _verify(log.path, state)
+    assert found[0].resumption.started_over.endswith("another set of erased samples")
+    assert found[0].outcome is LogOutcome.INCOMPLETE
+    _same(found, _verify(log.path, None))
+
+
+def test_rows_that_are_not_erased_yet_are_not_forgotten(log: WrittenLog, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    _half_erased(log)
+    wanted = _verify(log.path, None)
+    assert wanted[0].outcome is LogOutcome.INCOMPLETE
+    for at in (2, 9):
+        _interrupt(log.path, state, at=at)
+        found = _verify(log.path, state)
+        assert not found[0].resumption.started_over
+        _same(found, wanted)
+
+
 def test_a_claim_that_came_later_is_held_against_the_records(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log", steps=8)
     state = tmp_path / "state"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from interrupted_verifications import Interrupted, StopsAt, interrupt, same, verify
 from mask_log_corruptions import CLASSES, IntactLog, intact_logs, write_files
 from mask_logs import write_log
 from typer.testing import CliRunner
 
 from fgmf.cli.application import application
-from fgmf.errors import InvalidInput, MaskLogUnreadable
+from fgmf.errors import MaskLogUnreadable
 from fgmf.mask_log import (
     LogOutcome,
     LogReport,
@@ -31,7 +31,6 @@ from fgmf.mask_log import (
 )
 from fgmf.mask_log.erasing import erase_sample
 from fgmf.mask_log.report import Resumption
-from fgmf.mask_log.spot_checks import SampleChoice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,53 +47,6 @@ _QUICK = settings(
     phases=[Phase.generate],
 )
 _MANY_SEGMENTS = WriterSettings(segment_bytes=1500, checkpoint_records=2)
-
-
-class Interrupted(Exception):
-    """What stops a verification in the middle of a record."""
-
-
-class StopsAt(MaskLook):
-    """Looks at masks, and is interrupted at some batch."""
-
-    at = -1
-    seen = 0
-
-    def take(self, batch: ObservedBatch) -> None:
-        """Look, or stop."""
-        super().take(batch)
-        self.seen += 1
-        if self.seen == self.at:
-            raise Interrupted
-
-
-def _look(at: int = -1) -> StopsAt:
-    look = StopsAt(floor=0.3)
-    look.at = at
-    return look
-
-
-def _verify(
-    path: Path, state: Path | None, *, head: str | None = None, at: int = -1, every: int = 1
-) -> tuple[LogReport, StopsAt]:
-    look = _look(at)
-    report = verify_log(
-        path,
-        VerifySettings(head=head, observers=[look], state=state, state_records=every),
-    )
-    return report, look
-
-
-def _interrupt(
-    path: Path, state: Path, *, at: int, head: str | None = None, every: int = 1
-) -> None:
-    with pytest.raises(Interrupted):
-        _verify(path, state, head=head, at=at, every=every)
-
-
-def _same(found: tuple[LogReport, StopsAt], wanted: tuple[LogReport, StopsAt]) -> None:
-    assert replace(found[0], resumption=None) == replace(wanted[0], resumption=None)
-    assert found[1].as_document() == wanted[1].as_document()
 
 
 @pytest.fixture(scope="module")
@@ -122,19 +74,17 @@ def test_what_was_interrupted_ends_as_if_it_was_not(logs: list[IntactLog], tmp_p
         path, state = tmp_path / "log", tmp_path / "state"
         write_files(path, log.files)
         state.unlink(missing_ok=True)
-        wanted = _verify(path, None, head=log.head)
+        wanted = verify(path, None, head=log.head)
         count = _batches(path)
         every = data.draw(st.integers(1, 4))
         for _ in range(data.draw(st.integers(1, 3))):
             try:
-                _verify(
-                    path, state, head=log.head, at=data.draw(st.integers(1, count)), every=every
-                )
+                verify(path, state, head=log.head, at=data.draw(st.integers(1, count)), every=every)
             except Interrupted:
                 continue
             break
-        found = _verify(path, state, head=log.head, every=every)
-        _same(found, wanted)
+        found = verify(path, state, head=log.head, every=every)
+        same(found, wanted)
         assert found[0].resumption is not None
         assert not found[0].resumption.started_over
         went_on += bool(found[0].resumption.records)
@@ -155,14 +105,14 @@ def test_corruptions_behind_and_before_the_state_are_found(
         path, state = tmp_path / "log", tmp_path / "state"
         state.unlink(missing_ok=True)
         write_files(path, log.files)
-        _interrupt(path, state, at=data.draw(st.integers(1, _batches(path))), head=log.head)
+        interrupt(path, state, at=data.draw(st.integers(1, _batches(path))), head=log.head)
         write_files(path, data.draw(CLASSES[name](log.files, log.other)))
         wanted = _verified_or_unreadable(path, None, log.head)
         found = _verified_or_unreadable(path, state, log.head)
         if isinstance(wanted, str) or isinstance(found, str):
             assert found == wanted
         else:
-            _same(found, wanted)
+            same(found, wanted)
 
     look()
 
@@ -171,7 +121,7 @@ def _verified_or_unreadable(
     path: Path, state: Path | None, head: str
 ) -> tuple[LogReport, StopsAt] | str:
     try:
-        return _verify(path, state, head=head)
+        return verify(path, state, head=head)
     except MaskLogUnreadable as error:
         return str(error)
 
@@ -179,7 +129,7 @@ def _verified_or_unreadable(
 def test_every_byte_behind_the_state_counts(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log", steps=12, settings=_MANY_SEGMENTS)
     state, draw = tmp_path / "state", random.Random(0)
-    _interrupt(log.path, state, at=11, head=log.head)
+    interrupt(log.path, state, at=11, head=log.head)
     kept = state.read_bytes()
     files = sorted(log.directory.stream("train-0").glob("0*"))
     behind = files[:-4]
@@ -189,97 +139,44 @@ def test_every_byte_behind_the_state_counts(tmp_path: Path) -> None:
         at = draw.randrange(len(whole))
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         state.write_bytes(kept)
-        report, _ = _verify(log.path, state, head=log.head, every=50)
+        report, _ = verify(log.path, state, head=log.head, every=50)
         assert report.outcome is LogOutcome.TAMPERED
         assert "is not what it was" in report.resumption.started_over
         path.write_bytes(whole + b"x")
         state.write_bytes(kept)
-        report, _ = _verify(log.path, state, head=log.head, every=50)
+        report, _ = verify(log.path, state, head=log.head, every=50)
         assert report.outcome is LogOutcome.TAMPERED
         assert "is longer" in report.resumption.started_over
         path.write_bytes(whole)
     state.write_bytes(kept)
-    report, _ = _verify(log.path, state, head=log.head, every=50)
+    report, _ = verify(log.path, state, head=log.head, every=50)
     assert (report.outcome, report.resumption.started_over) == (LogOutcome.COMPLETE, "")
     assert report.resumption.records > 10
 
 
 def test_a_log_that_shrank_starts_over(log: WrittenLog, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    _interrupt(log.path, state, at=4)
+    interrupt(log.path, state, at=4)
     path = log.directory.records("a", 0)
     path.write_bytes(path.read_bytes()[:-40])
-    report, _ = _verify(log.path, state)
+    report, _ = verify(log.path, state)
     assert report.outcome is LogOutcome.TAMPERED
     assert "shorter" in report.resumption.started_over
-    _interrupt(log.path, state, at=1)
+    interrupt(log.path, state, at=1)
     shutil.rmtree(log.directory.stream("a"))
-    report, _ = _verify(log.path, state)
+    report, _ = verify(log.path, state)
     assert report.outcome is LogOutcome.TAMPERED
     assert "expected a file" in report.resumption.started_over
 
 
-@pytest.mark.parametrize("strike", ["flip", "cut", "version", "empty", "nonsense", "types"])
-def test_a_damaged_state_starts_over(log: WrittenLog, tmp_path: Path, strike: str) -> None:
-    state, draw = tmp_path / "state", random.Random(strike)
-    wanted = _verify(log.path, None, head=log.head)
-    _interrupt(log.path, state, at=9, head=log.head, every=5)
-    kept = state.read_bytes()
-    for _ in range(5):
-        state.write_bytes(_struck(kept, strike, draw))
-        found = _verify(log.path, state, head=log.head, every=50)
-        _same(found, wanted)
-        said = "another version" if strike == "version" else "damaged"
-        assert said in found[0].resumption.started_over
-
-
-def _struck(kept: bytes, strike: str, draw: random.Random) -> bytes:
-    first, _, rest = kept.partition(b"\n")
-    at = draw.randrange(len(first) + 1, len(kept))
-    document = json.loads(rest)
-    if strike == "types":
-        entry = document["streams"][0]
-        where = draw.choice([entry["follower"], entry["marks"], entry["tally"], entry])
-        del where[draw.choice([name for name in where if name != "name"])]
-    changed = {
-        "cut": kept[:at],
-        "empty": b"",
-        "flip": kept[:at] + bytes([kept[at] ^ 4]) + kept[at + 1 :],
-        "nonsense": _signed(b"[1, 2"),
-        "types": _signed(json.dumps(document).encode()),
-        "version": kept.replace(b"state/1", b"state/0"),
-    }
-    return changed[strike]
-
-
-def _signed(contents: bytes) -> bytes:
-    from fgmf.mask_log.verification_state import STATE_FORMAT, _digest
-
-    return STATE_FORMAT + b" " + _digest(contents) + b"\n" + contents
-
-
-def test_a_state_of_something_else_starts_over(log: WrittenLog, tmp_path: Path) -> None:
-    state = tmp_path / "state"
-    other = write_log(tmp_path / "other", run="other")
-    _interrupt(log.path, state, at=3)
-    assert _verify(other.path, state)[0].resumption.started_over.endswith("another run")
-    _interrupt(log.path, state, at=3)
-    assert _verify(log.path, state, head=log.head)[0].resumption.started_over.endswith("head")
-    _interrupt(log.path, state, at=3)
-    look = MaskLook(floor=0.9)
-    report = verify_log(log.path, VerifySettings(observers=[look], state=state))
-    assert report.resumption.started_over.endswith("policy")
-    assert look.samples == report.samples
-
-
 def test_what_was_erased_meanwhile_starts_over(log: WrittenLog, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    _interrupt(log.path, state, at=9)
+    interrupt(log.path, state, at=9)
     erase_sample(log.path, 0, reason="asked")
-    found = _verify(log.path, state)
+    found = verify(log.path, state)
     assert found[0].resumption.started_over
     assert found[0].erased == 2
-    _same(found, _verify(log.path, None))
+    same(found, verify(log.path, None))
 
 
 def _half_erased(log: WrittenLog) -> None:
@@ -292,24 +189,24 @@ def _half_erased(log: WrittenLog) -> None:
 
 def test_tombstones_that_came_meanwhile_start_over(log: WrittenLog, tmp_path: Path) -> None:
     state = tmp_path / "state"
-    _interrupt(log.path, state, at=9)
+    interrupt(log.path, state, at=9)
     _half_erased(log)
-    found = _verify(log.path, state)
+    found = verify(log.path, state)
     assert found[0].resumption.started_over.endswith("another set of erased samples")
     assert found[0].outcome is LogOutcome.INCOMPLETE
-    _same(found, _verify(log.path, None))
+    same(found, verify(log.path, None))
 
 
 def test_rows_that_are_not_erased_yet_are_not_forgotten(log: WrittenLog, tmp_path: Path) -> None:
     state = tmp_path / "state"
     _half_erased(log)
-    wanted = _verify(log.path, None)
+    wanted = verify(log.path, None)
     assert wanted[0].outcome is LogOutcome.INCOMPLETE
     for at in (2, 9):
-        _interrupt(log.path, state, at=at)
-        found = _verify(log.path, state)
+        interrupt(log.path, state, at=at)
+        found = verify(log.path, state)
         assert not found[0].resumption.started_over
-        _same(found, wanted)
+        same(found, wanted)
 
 
 def test_a_claim_that_came_later_is_held_against_the_records(tmp_path: Path) -> None:
@@ -318,37 +215,14 @@ def test_a_claim_that_came_later_is_held_against_the_records(tmp_path: Path) -> 
     head = next(log.directory.heads.iterdir())
     text = head.read_text()
     head.unlink()
-    _interrupt(log.path, state, at=7)
+    interrupt(log.path, state, at=7)
     size = "\n".join(text.splitlines()).split("train-0 ")[1].split(" ")[0]
     point = log.directory.checkpoint("train-0")
     point.write_text(point.read_text().replace(f"\n{size}\n", "\n4\n"))
-    found = _verify(log.path, state)
+    found = verify(log.path, state)
     assert "says something new" in found[0].resumption.started_over
     assert found[0].outcome is LogOutcome.TAMPERED
-    _same(found, _verify(log.path, None))
-
-
-def test_it_is_kept_outside_the_log_and_nothing_is_written_over(
-    log: WrittenLog, tmp_path: Path
-) -> None:
-    link = tmp_path / "link"
-    link.symlink_to(log.path / "heads" / "state")
-    for inside in (log.path / "state", log.path / "streams" / ".." / "x", link):
-        with pytest.raises(InvalidInput, match="outside the log"):
-            verify_log(log.path, VerifySettings(state=inside))
-    precious = tmp_path / "precious"
-    precious.write_text("a thesis")
-    with pytest.raises(InvalidInput, match="written over"):
-        verify_log(log.path, VerifySettings(state=precious))
-    assert precious.read_text() == "a thesis"
-    with pytest.raises(InvalidInput, match="existing directory"):
-        verify_log(log.path, VerifySettings(state=tmp_path / "no" / "state"))
-
-
-def test_spot_checks_cannot_be_kept(log: WrittenLog, tmp_path: Path) -> None:
-    choice = SampleChoice(directory=log.directory, count=1, seed=0)
-    with pytest.raises(InvalidInput, match="SampleChoice"):
-        verify_log(log.path, VerifySettings(observers=[choice], state=tmp_path / "state"))
+    same(found, verify(log.path, None))
 
 
 class _CtrlC(MaskLook):
@@ -404,20 +278,20 @@ def test_a_log_that_grew_is_read_on(tmp_path: Path) -> None:
     whole = write_log(tmp_path / "whole", streams=("a", "b"), steps=12, settings=_MANY_SEGMENTS)
     path, state = tmp_path / "log", tmp_path / "state"
     shutil.copytree(whole.path, path)
-    wanted = _verify(path, None)
+    wanted = verify(path, None)
     for name in ("heads/" + next(whole.directory.heads.iterdir()).name, "streams/a/checkpoint"):
         (path / name).unlink()
     segments = whole.directory.segments("a")
     for segment in segments[3:]:
         for suffix in ("jsonl", "pack"):
             (path / "streams" / "a" / f"{segment:06d}.{suffix}").unlink()
-    _interrupt(path, state, at=_batches(path))
+    interrupt(path, state, at=_batches(path))
     shutil.rmtree(path)
     shutil.copytree(whole.path, path)
     (path / "heads" / next(whole.directory.heads.iterdir()).name).unlink()
     for at in (2, 4):  # interrupted again where the first stream grew
-        _interrupt(path, state, at=at)
-    found = _verify(path, state)
+        interrupt(path, state, at=at)
+    found = verify(path, state)
     assert found[0].resumption.records > 0
     assert not found[0].resumption.started_over
     assert replace(found[0], resumption=None) == replace(wanted[0], resumption=None)

@@ -11,14 +11,17 @@ from fgmf.gates.mask_log_looks import Looks, looks_of
 from fgmf.gates.specification import Progress
 from fgmf.mask_log import LogOutcome, LogReport, VerifySettings, verify_log
 from fgmf.mask_log.heads import LONGEST_TEXT, is_head_digest
+from fgmf.mask_log.places import ERASURES
 from fgmf.seeding import derive_seed
 from fgmf.verdict import Cost, Outcome, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fgmf.gates.mask_log import MaskLogGate
     from fgmf.gates.specification import RunContext
+    from fgmf.mask_log.report import Trouble
     from fgmf.types import Json
 
 _SHOWN_TROUBLES: Final = 20
@@ -161,7 +164,8 @@ def _failure(gate: MaskLogGate, report: LogReport, now: int) -> str | None:
         return f"{report.erased} samples were erased, and max_erased allows {gate.max_erased}"
     if gate.max_age_hours is None:
         return None
-    last = max((stream.last_at or 0 for stream in report.streams), default=0)
+    logged = (stream for stream in report.streams if stream.stream != ERASURES)
+    last = max((stream.last_at or 0 for stream in logged), default=0)
     age = (now - last) / _HOUR
     if last > now + _CLOCKS_DIFFER:
         return f"the last record is dated {-age:.3g} hours in the future"
@@ -171,8 +175,9 @@ def _failure(gate: MaskLogGate, report: LogReport, now: int) -> str | None:
 
 
 def _open_question(gate: MaskLogGate, report: LogReport) -> str | None:
-    if report.outcome is LogOutcome.TORN:
-        return f"torn: {_first_trouble(report)}; `fgmf log repair` cuts it off and says so"
+    torn = [trouble for trouble in report.troubles if trouble.kind == "torn"]
+    if torn:
+        return f"torn: {_shown_troubles(torn)}; `fgmf log repair` cuts it off and says so"
     if not report.records:
         return "the log holds no record"
     if gate.complete and report.outcome is LogOutcome.SAMPLED:
@@ -209,11 +214,18 @@ def _good_end(gate: MaskLogGate, report: LogReport) -> str:
         parts.append(f"{report.erased} erased")
     if report.anchor == "none":
         parts.append("UNANCHORED")
+    elif report.anchor not in {"head", "signature"}:
+        covered = f"the {report.anchor} covers {report.anchored_records} of {report.records}"
+        parts.append(f"UNANCHORED: {covered} records")
     else:
         parts.append(f"{report.anchor} from outside agrees")
     return ", ".join(parts)
 
 
 def _first_trouble(report: LogReport) -> str:
-    first, more = str(report.troubles[0]), len(report.troubles) - 1
+    return _shown_troubles(report.troubles)
+
+
+def _shown_troubles(troubles: Sequence[Trouble]) -> str:
+    first, more = str(troubles[0]), len(troubles) - 1
     return first + (f" (and {more} more)" if more else "")

@@ -74,7 +74,7 @@ class Looks:
         gate, found = self.gate, []
         share = self.masks.protected_share
         passes = sum(stream.batches for stream in report.streams)
-        skipped = sum(stream.skipped for stream in report.streams)
+        skipped = sum(stream.skipped + stream.lost for stream in report.streams)
         coverage = passes / (passes + skipped) if passes else None
         asked: tuple[tuple[str, float | None, float | None, Direction], ...] = (
             ("protected_share", share, gate.min_protected_share, "at-least"),

@@ -50,7 +50,7 @@ class BatchChecker:
     pack: PackReader
     tombstones: Mapping[int, Mapping[int, Tombstone]] = field(default_factory=dict)
     unfinished: int = 0
-    _sound: dict[bytes, tuple[int, int, int]] = field(default_factory=dict)
+    _sound: dict[bytes, tuple[ArrayForm, tuple[int, int, int]]] = field(default_factory=dict)
 
     def check(self, number: int, body: Mapping[str, Any], layout: Layout) -> list[bytes | None]:
         """Check one batch.
@@ -103,6 +103,8 @@ class BatchChecker:
                 rows[position], leaves[position] = None, stone.leaf
             elif leaves[position] == stone.leaf:
                 self.unfinished += 1
+            else:
+                raise BrokenRecord(f"the tombstone of row {position} is that of another row")
 
     def check_tensors(self, body: Mapping[str, Any]) -> None:
         """Check a record with the weights of a layer.
@@ -117,7 +119,7 @@ class BatchChecker:
 
     def _array(self, form: ArrayForm, reference: Reference, cursor: int) -> int:
         """Check one array; return where the next new one begins."""
-        place = reference[1:]
+        place = (form, reference[1:])  # the same bytes in another form are another array
         if reference.offset == cursor:
             cursor += reference.length
         elif reference.offset + reference.length > cursor:

@@ -107,7 +107,7 @@ class StreamTally:
         self._dense = bytearray((4 if wide else 1) * (expected.sample_count or 0))
         self._numbers = memoryview(self._dense).cast("I" if wide else "B")
         self._needs_ids = bool(self._counts) or expected.sample_count is not None
-        self.erased = 0
+        self.erased = self._erased_forward = 0
         self.complaints: dict[str, int] = {}
 
     def take(
@@ -121,7 +121,8 @@ class StreamTally:
             rows: None for those that were erased.
             attempt: How often the stream was taken up again before.
         """
-        self.erased += sum(row is None for row in rows)
+        erased = sum(row is None for row in rows)
+        self.erased += erased
         self.take_skipped(body["skipped"])
         if self._weights and body["weights"] not in self._weights:
             self._complain("masks were made by weights that the manifest does not allow")
@@ -130,6 +131,7 @@ class StreamTally:
         if not self._steps.setdefault(attempt, Intervals()).add(body["step"]):
             self._complain(f"step {body['step']} was logged twice in one attempt")
         self._all_steps.add(body["step"])
+        self._erased_forward += erased
         if self._needs_ids:
             for row in rows:
                 if row is not None:
@@ -181,7 +183,7 @@ class StreamTally:
         if expected.steps is not None:
             yield from _missing_steps(list(self._all_steps.gaps(expected.steps)), expected.steps)
         short, total = self._short_samples()
-        if total > self.erased:
+        if total > self._erased_forward:
             shown = ", ".join(map(repr, short))
             more = ", ..." if len(short) == _SHOWN else ""
             yield (

@@ -100,7 +100,7 @@ class MaskLook:
         """Say whether masks of a layout are what they must be if their grids are numbers."""
         floor = layout.layer.get("m_min")
         forms = layout.arrays
-        if self.protected_below is not None or forms[0].name != GRID or len(forms) != 1:
+        if self.protected_below is not None or len(forms) != 1 or forms[0].name != GRID:
             return False
         known = isinstance(floor, float | int) and forms[0].dtype == "float32"
         return known and max(SMALLEST_FLOOR, self.floor or 0.0) <= floor <= 1.0  # type: ignore[operator]
@@ -127,7 +127,9 @@ class MaskLook:
                 stored = batch.pack.read(reference.offset, reference.length)
                 values[form.name] = stored_values(form, reference, stored)
                 yield from self._wrong_values(layout, form, values[form.name])
-        if self.protected_below is not None:
+        if not values:
+            yield "no mask was logged"
+        elif self.protected_below is not None:
             mask = saliency_mask_of_row(layout, values)
             self.protected += float((mask < self.protected_below).mean())
 

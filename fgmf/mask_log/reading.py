@@ -6,6 +6,7 @@ leaves behind. It is told apart from everything else, and never read as a record
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -110,8 +111,7 @@ def is_cut_off(tail: bytes) -> bool:
 class PackReader:
     """The pack of a segment, read mostly forward through one window.
 
-    Attributes:
-        size: Bytes of the file when it was opened; 0 where there is none.
+    A writer may go on meanwhile: what it appends is read too.
     """
 
     def __init__(self, directory: LogDirectory, stream: str, segment: int) -> None:
@@ -124,8 +124,13 @@ class PackReader:
         self._file: BinaryIO | None = None
         if path.is_symlink() or path.exists():
             self._file = open_inside(directory.path, path)
-        self.size = self._file.seek(0, 2) if self._file is not None else 0
+        self._size = self.size
         self._window, self._start = b"", 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file as it is now; 0 where there is none."""
+        return 0 if self._file is None else os.fstat(self._file.fileno()).st_size
 
     def read(self, start: int, length: int) -> bytes:
         """Return bytes of the pack.
@@ -135,7 +140,9 @@ class PackReader:
         """
         within = start - self._start
         if within < 0 or within + length > len(self._window):
-            if self._file is None or start + length > self.size:
+            if start + length > self._size:
+                self._size = self.size
+            if self._file is None or start + length > self._size:
                 raise BrokenRecord(f"its bytes {start} to {start + length} are not in the pack")
             self._file.seek(start)
             if start < self._start:

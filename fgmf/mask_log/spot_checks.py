@@ -44,6 +44,7 @@ class KeptSample(NamedTuple):
     training: bool
     forms: tuple[ArrayForm, ...]
     values: tuple[bytes, ...]
+    same_input: bool = True
 
 
 @dataclass(kw_only=True)
@@ -112,9 +113,10 @@ class SampleChoice:
 
     def _sample(self, batch: ObservedBatch, position: int, row: bytes) -> KeptSample:
         layout, body = batch.layout, batch.record.body
+        references = layout.references(row)
         values = [
             decoded(form, reference, batch.pack.read(reference.offset, reference.length))
-            for form, reference in zip(layout.arrays, layout.references(row), strict=True)
+            for form, reference in zip(layout.arrays, references, strict=True)
         ]
         return KeptSample(
             stream=batch.stream,
@@ -124,6 +126,10 @@ class SampleChoice:
             training=body["training"],
             forms=layout.arrays,
             values=tuple(values),
+            same_input=any(
+                form.name == INPUT and reference.digest == layout.input_digest(row)
+                for form, reference in zip(layout.arrays, references, strict=True)
+            ),
         )
 
 
@@ -151,6 +157,9 @@ def check_samples(choice: SampleChoice, factory: str) -> list[tuple[KeptSample, 
     try:
         with torch.no_grad():
             for sample in choice.chosen:
+                if not sample.same_input:
+                    wrong.append((sample, "the input that is kept is not that of its digest"))
+                    continue
                 _load(layer, choice.tensors(sample.weights), factory)
                 layer.train(sample.training)
                 offers.clear()

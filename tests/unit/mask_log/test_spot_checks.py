@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from mask_log_layers import sgam
 
 from fgmf.gates import MaskLogGate
 from fgmf.mask_log import Expectation, LogContents, Manifest, MaskLog
+from fgmf.mask_log.packs import PackedBatch, Packer, SampleBatch
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -62,3 +64,19 @@ def test_a_layer_that_cannot_be_made_is_an_error(tmp_path: Path, factory: str) -
     verdict = MaskLogGate(path=str(tmp_path / "log"), **{**SPOT, "layer": factory}).check()
     assert verdict.outcome is Outcome.ERROR
     assert "layer" in verdict.reason
+
+
+def test_an_input_that_is_not_that_of_its_digest_is_no_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = Packer.pack
+
+    def lying(packer: Packer, batch: SampleBatch, start: int) -> PackedBatch:
+        others = memoryview(bytes(batch.inputs.nbytes))
+        return pack(packer, replace(batch, inputs=others), start)
+
+    monkeypatch.setattr(Packer, "pack", lying)
+    _spot_log(tmp_path / "log")
+    verdict = MaskLogGate(path=str(tmp_path / "log"), **SPOT).check()
+    assert verdict.outcome is Outcome.FAIL
+    assert "the input that is kept is not that of its digest" in verdict.reason

@@ -144,6 +144,7 @@ class StreamTally:
             "complaints": [[line, count] for line, count in self.complaints.items()],
             "counts": list(self._counts.values()),
             "erased": self.erased,
+            "erased_forward": self._erased_forward,
             "numbers": base64.b64encode(zlib.compress(self._dense, 1)).decode(),
             "steps": [[attempt, steps.as_document()] for attempt, steps in self._steps.items()],
         }
@@ -167,6 +168,7 @@ class StreamTally:
         self._all_steps = Intervals.from_document(document["all_steps"])
         self.complaints = {str(line): int(count) for line, count in document["complaints"]}
         self.erased = int(document["erased"])
+        self._erased_forward = int(document["erased_forward"])
 
     def take_skipped(self, skipped: Mapping[str, int]) -> None:
         """Take passes that were left out, by their reasons."""

@@ -156,11 +156,25 @@ _VERIFY = """
 import json, re, sys, time
 from pathlib import Path
 from fgmf.mask_log import MaskLook, VerifySettings, verify_log
+class Stops(MaskLook):
+    def take(self, batch):
+        super().take(batch)
+        if self.samples == int(sys.argv[3]):
+            raise InterruptedError
+state = Path(sys.argv[2]) if sys.argv[2:] else None
+if sys.argv[3:]:
+    try:
+        settings = VerifySettings(observers=[Stops()], state=state, state_records=1000)
+        verify_log(Path(sys.argv[1]), settings)
+    except InterruptedError:
+        pass
 started = time.process_time()
-report = verify_log(Path(sys.argv[1]), VerifySettings(observers=[MaskLook()]))
+report = verify_log(Path(sys.argv[1]), VerifySettings(observers=[MaskLook()], state=state))
 spent = time.process_time() - started
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+resumption = report.resumption
 facts = {"outcome": str(report.outcome), "records": report.records}
+facts["taken_up"] = 0 if resumption is None else resumption.records
 print(json.dumps({**facts, "seconds": spent, "peak_kib": peak}))
 """
 
@@ -171,17 +185,28 @@ def verifying_cost(count: int, place: Path) -> dict[str, float]:
     started = time.process_time()
     write_records(path, count)
     written = time.process_time() - started
+    facts = _verified(path)
+    state = str(place / "state")
+    kept, resumed = _verified(path, state), _verified(path, state, str(count * 9 // 10))
+    facts["records_per_second"] = facts["records"] / facts["seconds"]
+    facts["written_per_second"] = count / written
+    facts["kept_per_second"] = kept["records"] / kept["seconds"]
+    facts["kept_peak_kib"] = kept["peak_kib"]
+    facts["taken_up"], facts["resumed_seconds"] = resumed["taken_up"], resumed["seconds"]
+    return facts
+
+
+def _verified(*arguments: Path | str) -> dict[str, float]:
+    """Verify a log, with a state, gone on from after so many samples."""
     done = subprocess.run(
-        [sys.executable, "-c", _VERIFY, str(path)],
+        [sys.executable, "-c", _VERIFY, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
-    facts = json.loads(done.stdout)
+    facts: dict[str, float] = json.loads(done.stdout)
     assert facts["outcome"] == "complete", facts
-    facts["records_per_second"] = facts["records"] / facts["seconds"]
-    facts["written_per_second"] = count / written
     return facts
 
 
@@ -209,6 +234,11 @@ def measure_verifying(counts: tuple[int, int]) -> dict[str, object]:
         print(
             f"{entry['records']} records verified at {entry['records_per_second']:.0f}/s, "
             f"peak {entry['peak_kib']} KiB; written at {entry['written_per_second']:.0f}/s"
+        )
+        print(
+            f"  with a state {entry['kept_per_second']:.0f}/s, peak {entry['kept_peak_kib']} KiB; "
+            f"gone on after {entry['taken_up']} of them in {entry['resumed_seconds']:.2f} s, "
+            f"instead of {entry['seconds']:.2f} s"
         )
     growth = facts[1]["peak_kib"] / facts[0]["peak_kib"]
     print(f"peak memory of {counts[1]} over {counts[0]} records: {growth:.3f}")

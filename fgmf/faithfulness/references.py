@@ -66,8 +66,8 @@ def randomised_copy(classifier: Classifier, *, seed: int) -> Classifier:
         seed: Fixes the weights.
 
     Returns:
-        Layers that can draw their weights do so; other parameters and buffers of at least two
-        values are shuffled, so that they keep their distribution.
+        Layers that can draw their weights do so; parameters of at least two values that this left
+        as they were are shuffled, so that they keep their distribution.
 
     Raises:
         InvalidInput: There is no module, or none of its parameters changes.
@@ -116,6 +116,11 @@ def usable_maps(maps: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def _drawn_anew(layer: torch.nn.Module) -> list[torch.Tensor]:
-    """Draw a layer's own weights, and return them."""
+    """Draw a layer's own weights, and return those that changed.
+
+    With the older weight and spectral norm a layer draws what is computed from its parameters
+    anew in the next pass, and the parameters themselves stay.
+    """
+    before = [(tensor, tensor.detach().clone()) for tensor in layer.parameters(recurse=False)]
     layer.reset_parameters()  # type: ignore[operator] # the caller has looked
-    return list(layer.parameters(recurse=False))
+    return [tensor for tensor, old in before if not torch.equal(tensor, old)]

@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional
 
 from fgmf.classifier.memory import batched
-from fgmf.errors import MetricFailed
+from fgmf.errors import GradientUnavailable, MetricFailed
 from fgmf.faithfulness.similarity import map_similarity
 from fgmf.seeding import image_generator
 
@@ -104,7 +104,8 @@ def measure_stability(
 
     Raises:
         MetricFailed: A map that can't be compared, or no candidate keeps an image's prediction;
-            says which image.
+            says which image. Or noise so small that it changes no pixel of an image.
+        GradientUnavailable: The model is said to have gradients, and its logits have none.
         NonFiniteOutput: The model answered NaN or infinity.
 
     Cost: the explainer's for every copy and candidate (corners and 6), 2 forward and backward
@@ -152,6 +153,10 @@ class _Stability:
         for copy in range(self._plan.copies):
             drawn = self._drawn("noise", copy, lambda g, size: g.standard_normal(size))
             moved = (self._images + self._plan.noise * drawn).clamp(*self._classifier.bounds)
+            same = (moved == self._images).flatten(1).all(dim=1).nonzero().flatten().tolist()
+            if same:
+                message = f"expected noise that changes every image, but {self._plan.noise:g} "
+                raise MetricFailed(f"{message}leaves image {same[0]} as it is; use more")
             found.append(self._similar(moved))
             predicted = self._classifier.predict(moved)
             changed.append(float((predicted != self._targets).double().mean()))
@@ -202,7 +207,12 @@ class _Stability:
                 logits = self._classifier.logits(inputs)
                 targets = self._targets[part].to(logits.device)
                 loss = functional.cross_entropy(logits, targets, reduction="sum")
-                (gradient,) = torch.autograd.grad(loss, inputs)
+                gradient = None
+                if loss.requires_grad:
+                    (gradient,) = torch.autograd.grad(loss, inputs, allow_unused=True)
+            if gradient is None:
+                message = "expected logits with a gradient for the walks along the loss, got logits"
+                raise GradientUnavailable(f"{message} that are cut from the graph")
             return gradient.sign()
 
         parts = batched(len(points), self._classifier.batch_size, ask)

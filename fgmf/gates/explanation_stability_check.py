@@ -73,7 +73,8 @@ class _Check(GateCheck):
             kind=gate.kind,
             waive=gate.waive,
             seed=self.seed,
-            needs_gradient=find_explainer(gate.explainer.name).needs_gradient,
+            needs_gradient=find_explainer(gate.explainer.name).needs_gradient
+            or (epsilon is not None and self.classifier.gradient_available),
         )
         blocked = self.blocked()
         if blocked is not None:

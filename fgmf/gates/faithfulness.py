@@ -103,6 +103,7 @@ class FaithfulnessGate(GateSpecification):
         if bare:
             allowed = "a min_margin (or a min_score or max_score, by its direction) for each metric"
             problems.append(Misfit("metrics", allowed, bare))
+        problems += self._idle_thresholds()
         asked = any(demand.quantity == "margin" for demand in self.demands())
         if asked and not self.references:
             problems.append(Misfit("references", "at least one, for min_margin", []))
@@ -113,6 +114,29 @@ class FaithfulnessGate(GateSpecification):
         if problems:
             raise misfits(type(self).__name__, problems)
         return self
+
+    def _idle_thresholds(self) -> list[Misfit]:
+        """Thresholds of the gate that none of its metrics takes: they would hold nothing."""
+        entries = [one.entry for one in self.metrics]
+        taken = {
+            "min_score": (
+                any(entry.higher_is_better for entry in entries),
+                "max_score, for less of every metric is better",
+            ),
+            "max_score": (
+                not all(entry.higher_is_better for entry in entries),
+                "min_score, for more of every metric is better",
+            ),
+            "min_margin": (
+                not all(entry.needs for entry in entries),
+                "none, for references have no explainer that the metrics could call again",
+            ),
+        }
+        return [
+            Misfit(key, allowed, getattr(self, key))
+            for key, (usable, allowed) in taken.items()
+            if getattr(self, key) is not None and not usable
+        ]
 
     def demands(self) -> tuple[Demand, ...]:
         """Every threshold of the gate, in the order of metrics and replacements."""

@@ -75,6 +75,20 @@ def test_weights_that_cannot_be_drawn_are_shuffled() -> None:
     assert torch.equal(weight.sort().values, module.weight)
 
 
+def test_weights_behind_the_older_weight_norm_are_shuffled() -> None:
+    """Drawing such a layer touches what is computed from its weights, and not these."""
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        layer = nn.utils.weight_norm(nn.Linear(64, 3))
+    module = nn.Sequential(nn.Flatten(), layer)
+    with torch.no_grad():
+        module(IMAGES)
+    copy = randomised_copy(classify(module), seed=0)
+    assert copy.module is not None
+    old, new = (dict(m.named_parameters()) for m in (module, copy.module))
+    assert not torch.equal(new["1.weight_v"], old["1.weight_v"])
+    assert not torch.equal(new["1.weight_g"], old["1.weight_g"])
+
+
 def test_what_has_no_weights_is_refused() -> None:
     with pytest.raises(InvalidInput, match="leave out the reference randomised-model"):
         randomised_copy(classify(lambda images: images.flatten(1)[:, :3]), seed=0)

@@ -111,6 +111,32 @@ def test_what_cannot_be_measured_is_an_error() -> None:
     assert "that can be compared by spearman" in zero.reason
 
 
+class Steps(CurvedModel):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward((images * 16).round() / 16)
+
+
+@pytest.mark.parametrize("model", [Opaque(3), Steps(3)])
+def test_walks_without_a_gradient_are_no_evidence(model: nn.Module) -> None:
+    """Whatever the explainer needs: corners alone are not what the threshold is about."""
+    blind = {"explainer": {"name": "occlusion", "grid": 4}, "min_adversarial_similarity": -1.0}
+    blind |= {"noise": None, "min_noise_similarity": None}
+    verdict = check(model, **blind)
+    assert verdict.outcome is Outcome.ERROR
+    assert "gradient" in verdict.reason
+    waived = [finding.name for finding in verdict.findings if finding.name.startswith("gradient")]
+    again = check(model, **blind, waive=(*BOTH["waive"], *waived))
+    assert again.outcome is Outcome.ERROR
+    assert "gradient" in again.reason
+
+
+def test_noise_that_changes_nothing_is_an_error() -> None:
+    alone = {"epsilon": None, "min_adversarial_similarity": None}
+    verdict = check(noise=1e-12, **alone)
+    assert verdict.outcome is Outcome.ERROR
+    assert "noise that changes every image" in verdict.reason
+
+
 @pytest.mark.parametrize(
     ("values", "problem"),
     [

@@ -280,6 +280,12 @@ def test_the_label_can_be_explained() -> None:
             "none, for references have no explainer",
         ),
         ({"metrics": "max-sensitivity"}, "a min_margin (or a min_score or max_score"),
+        ({"metrics": "deletion", "min_score": 0.9}, "min_score: expected max_score, for less"),
+        ({"metrics": "insertion", "max_score": 0.1}, "max_score: expected min_score, for more"),
+        (
+            {"metrics": "max-sensitivity", "max_score": 9.0},
+            "min_margin: expected none, for references have no explainer",
+        ),
         ({"references": ()}, "at least one, for min_margin"),
         ({"references": ("edges", "edges")}, "each entry once"),
         ({"replacements": ("mean", "grey")}, "'zero', 'mean'"),

@@ -7,7 +7,8 @@
         (n, t, c)         tokens                 t less the class tokens is a grid of the image
     of modules that put out the same tensor, the last one without children stands for all
     out: modules without children that pool, drop, flatten or pad; of token models everything but
-         modules with children, that is, whole blocks and not their parts
+         modules with children, that is, whole blocks and not their parts; where every block puts
+         out what its last part does (a norm at the end), the block stands for that tensor
     in:  places at which the logits have a gradient somewhere else than at the class tokens
     taken: the last place of the model
 
@@ -173,6 +174,13 @@ def _chosen(request: Request, module: torch.nn.Module) -> Place:
     found = [(one, grid_of(one.values.shape, image)) for one in _one_per_tensor(seen)]
     grids = [(one, grid) for one, grid in found if grid and not isinstance(one.layer, _IDLE)]
     blocks = [(one, grid) for one, grid in grids if grid.kind != "tokens" or not one.is_leaf]
+    if not any(grid.kind == "tokens" for _, grid in blocks):
+        ended = {id(one.values): one for one in reversed(seen) if not one.is_leaf}
+        wholes = [
+            (ended.get(id(one.values), one) if grid.kind == "tokens" else one, grid)
+            for one, grid in grids
+        ]
+        blocks = [(one, g) for one, g in wholes if g.kind != "tokens" or not one.is_leaf]
     for one, grid in reversed(blocks or grids):
         (slope,) = torch.autograd.grad(
             score.sum(), one.values, retain_graph=True, allow_unused=True

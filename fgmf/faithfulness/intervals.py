@@ -110,11 +110,12 @@ def smallest_mean_interval(
         ]
 
     lower, upper = bounded(confidence), bounded(strict)
+    lowest = min(lower, key=lambda interval: interval.lower)
     return Interval(
-        lower=min(interval.lower for interval in lower),
+        lower=lowest.lower,
         upper=min(interval.upper for interval in upper),
         confidence=confidence,
-        method=lower[0].method,
+        method=lowest.method,
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fgmf.attribution.building import explainer
 from fgmf.attribution.catalogue import find_explainer
 from fgmf.datasets import collect_samples
+from fgmf.errors import MetricFailed
 from fgmf.faithfulness.comparing import ComparisonPlan, compare_with_references
 from fgmf.faithfulness.intervals import score_interval, smallest_mean_interval
 from fgmf.faithfulness.scores import MetricPlan
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from fgmf.gates.specification import RunContext
     from fgmf.gates.subject import MeasuredImages
     from fgmf.types import Images, Labels
+
+_ROUNDING = 1e-12
+"""Scores are float64 means: what differs by less of their size is the same."""
 
 
 def check_faithfulness(
@@ -163,14 +167,21 @@ class _Check(GateCheck):
         gate = self.gate
         population = subject.dataset_size if gate.population == "dataset" else None
         seed = derive_seed(self.seed, "interval", demand.metric.name, demand.replacement)
+        if comparison.scores is None:
+            raise TypeError("a comparison without scores has no interval")
         if demand.quantity == "margin":
-            margins = list(comparison.margins().values())
+            named = comparison.margins()
+            least = _ROUNDING * float(abs(comparison.scores.values).max())
+            tied = [name for name, margin in named.items() if float(abs(margin).max()) <= least]
+            if tied and demand.threshold <= 0:
+                message = f"expected {comparison.plan.label} to tell the maps from those of the "
+                message += f"reference {tied[0]}, got the same scores for each image"
+                raise MetricFailed(f"{message}; use another metric, or leave out that reference")
+            margins = list(named.values())
             interval = smallest_mean_interval(
                 margins, confidence=gate.confidence, seed=seed, population=population
             )
             return min(float(margin.mean()) for margin in margins), interval
-        if comparison.scores is None:
-            raise TypeError("a comparison without scores has no interval")
         values = comparison.scores.values
         interval = score_interval(
             values, confidence=gate.confidence, seed=seed, population=population

@@ -122,6 +122,27 @@ def test_transformers_are_looked_at_where_patches_still_count() -> None:
     assert taken(HybridNet(hybrid, seed=2)) == "blocks.1"
 
 
+class Stock(nn.Module):
+    """PyTorch's own encoder, whose blocks end in a norm: block and norm put out one tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.patches = nn.Conv2d(1, 8, 3, 3)
+        self.token = nn.Parameter(torch.ones(1, 1, 8))
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(tokens), -1, -1), tokens], dim=1)
+        return self.head(self.encoder(tokens)[:, 0])
+
+
+def test_blocks_that_end_in_a_norm_are_blocks() -> None:
+    assert taken(Stock().eval()) == "encoder.layers.0"
+
+
 def test_patches_that_do_not_divide_the_image_are_cut_off() -> None:
     config = ViTConfig(image_side=13, patch_side=4, width=8, heads=2, depth=2, num_classes=3)
     assert taken(ViT(config, seed=2), (1, 13, 13)) == "blocks.0"

@@ -102,6 +102,13 @@ def test_the_smallest_mean_is_bounded_by_every_row() -> None:
     assert alone == singles[0]
 
 
+def test_the_smallest_mean_names_the_method_of_its_lower_end() -> None:
+    rows = [np.zeros(30), skewed(1, 30) - 9.0]
+    interval = smallest_mean_interval(rows, confidence=0.95, seed=0)
+    assert interval.lower < 0.0
+    assert interval.method == score_interval(rows[1], confidence=0.95, seed=0).method
+
+
 def test_the_smallest_of_equal_means_is_covered_as_promised() -> None:
     hits = 0
     for seed in range(200):

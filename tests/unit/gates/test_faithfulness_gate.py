@@ -98,6 +98,17 @@ def test_maps_no_better_than_references_fail() -> None:
     assert "Deletion (mean; less is better)" in details
 
 
+def test_maps_that_a_metric_cannot_tell_from_a_reference_are_no_evidence() -> None:
+    """Answers that no pixel moves: a margin of 0 on every image, which 0 would be enough for."""
+    model = Spots()
+    with torch.no_grad():
+        model.linear.weight.mul_(1e-18)
+    verdict = check(model, min_margin=0.0)
+    assert verdict.outcome is ERROR
+    assert "to tell the maps from those of the reference random" in verdict.reason
+    assert check(model, min_margin=0.1).outcome is FAIL
+
+
 def test_few_images_do_not_decide() -> None:
     measured = check(metrics="deletion").conditions[0].measured
     verdict = check(metrics="deletion", images=12, min_margin=measured)

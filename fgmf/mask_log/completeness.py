@@ -121,7 +121,7 @@ class StreamTally:
             rows: None for those that were erased.
             attempt: How often the stream was taken up again before.
         """
-        erased = sum(row is None for row in rows)
+        erased = rows.count(None)
         self.erased += erased
         self.take_skipped(body["skipped"])
         if self._weights and body["weights"] not in self._weights:

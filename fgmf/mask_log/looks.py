@@ -57,16 +57,18 @@ class MaskLook:
     samples: int = 0
     protected: float = 0.0
     failing: dict[str, list[str | int]] = field(default_factory=dict)
+    _layout: Layout | None = field(default=None, init=False, repr=False)
+    _sound: bool = field(default=False, init=False, repr=False)
 
     def take(self, batch: ObservedBatch) -> None:
         """Look at the masks of a batch."""
-        sound = self._sound_grids(batch.layout)
+        if batch.layout is not self._layout:
+            self._layout, self._sound = batch.layout, self._sound_grids(batch.layout)
         for position, row in enumerate(batch.rows):
             if row is not None:
-                if sound and _is_finite(batch, row):
-                    self.samples += 1
-                    continue
                 self.samples += 1
+                if self._sound and _is_finite(batch, row):
+                    continue
                 for what in self._wrong(batch, row):
                     self._note(what, batch, position)
 

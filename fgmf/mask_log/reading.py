@@ -7,8 +7,7 @@ leaves behind. It is told apart from everything else, and never read as a record
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from fgmf.errors import BrokenRecord
 from fgmf.mask_log.places import open_inside
@@ -24,8 +23,7 @@ _WINDOW = 2**20
 _BEGINNING = b'{"at":'
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a record stands: segment, line from 1, first byte and length of the line."""
 
     segment: int
@@ -85,7 +83,7 @@ def read_segment(
             file.seek(offset)
         while line := file.readline(LONGEST_LINE + 1):
             number += 1
-            place = Place(segment=segment, line=number, offset=offset, length=len(line))
+            place = Place(segment, number, offset, len(line))
             if not line.endswith(b"\n"):
                 if len(line) > LONGEST_LINE:
                     raise MisplacedRecord(place, f"a line of more than {LONGEST_LINE} bytes")

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fgmf.canonical import canonical_json
 from fgmf.errors import BrokenRecord, InvalidInput
+from fgmf.mask_log.bodies import is_usual
 from fgmf.mask_log.tree import leaf_hash
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ LONGEST_LINE: Final = 8 * 2**20
 _TAIL: Final = b',"sha256":"'
 _TAIL_BYTES: Final = len(_TAIL) + 64 + len(b'"}\n')
 _KEYS: Final = ("at", "body", "kind", "prev", "seq")
+_parser = json.JSONDecoder()
 _plain_encoder = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record that is what its digest says.
 
     Attributes:
@@ -46,6 +46,7 @@ class Record:
         prev: Leaf hash of the record before it, 32 bytes.
         body: What it says.
         leaf: Its own leaf hash, 32 bytes.
+        usual: Whether its bytes showed already that its body is what its kind has.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Record:
     prev: bytes
     body: dict[str, Any]
     leaf: bytes
+    usual: bool = False
 
 
 def encode_record(
@@ -93,6 +95,16 @@ def decode_record(line: bytes) -> Record:
         BrokenRecord: The line is not what its own digest says, or no record at all.
     """
     core, leaf = split_line(line)
+    if is_usual(core) is None:
+        return _unusual(core, leaf)
+    document = _parser.raw_decode(core.decode("ascii"))[0]
+    prev = bytes.fromhex(document["prev"])
+    kind, seq, at, body = document["kind"], document["seq"], document["at"], document["body"]
+    return Record(kind, seq, at, prev, body, leaf, True)  # noqa: FBT003 - by name is slow
+
+
+def _unusual(core: bytes, leaf: bytes) -> Record:
+    """Read a record whose bytes do not show at a glance that it is one."""
     try:
         document = _parse(core)
     except (ValueError, RecursionError) as error:

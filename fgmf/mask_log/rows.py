@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fgmf.errors import BrokenRecord, InvalidInput
@@ -88,7 +89,7 @@ class ArrayForm:
         if not sound or self.value_count > MOST_VALUES:
             raise InvalidInput(f"expected sizes >= 1 in the shape of an array, got {self.shape}")
 
-    @property
+    @cached_property
     def value_count(self) -> int:
         """Number of values."""
         count = 1
@@ -96,14 +97,14 @@ class ArrayForm:
             count *= size
         return count
 
-    @property
+    @cached_property
     def byte_count(self) -> int:
         """Bytes of the values, not deflated."""
         if self.dtype == "bits":
             return -(-self.value_count // 8)
         return self.value_count * ItemBytes[self.dtype]
 
-    @property
+    @cached_property
     def prefix(self) -> bytes:
         """What is hashed before the values: the same as `fgmf.canonical.tensor_digest` does."""
         return f"{self.dtype}:{tuple(self.shape)}:".encode()
@@ -138,12 +139,12 @@ class Layout:
     arrays: tuple[ArrayForm, ...]
     layer: Mapping[str, Json] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def id_width(self) -> int:
         """Bytes of an id in a row."""
         return self.id_bytes or 8
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of one row."""
         fixed = SALT_BYTES + self.id_width + DIGEST_BYTES
@@ -215,11 +216,13 @@ class Layout:
 
     def references(self, row: bytes) -> list[Reference]:
         """Read where a row's arrays lie."""
+        made, unpacked = Reference._make, _REFERENCE.unpack_from
+        return [made(unpacked(row, start)) for start in self._reference_starts]
+
+    @cached_property
+    def _reference_starts(self) -> tuple[int, ...]:
         start = SALT_BYTES + self.id_width + DIGEST_BYTES
-        return [
-            Reference(*_REFERENCE.unpack_from(row, start + position * REFERENCE_BYTES))
-            for position in range(len(self.arrays))
-        ]
+        return tuple(range(start, self.row_bytes, REFERENCE_BYTES))
 
 
 encode_reference = _REFERENCE.pack

@@ -8,6 +8,7 @@ from contracts.attribution_cases import ATTRIBUTION_CASES, NOT_ATTRIBUTING
 from contracts.faithfulness_cases import FAITHFULNESS_CASES, NOT_SCORING
 from contracts.masking_cases import MASKING_CASES, NOT_MASKING
 from contracts.selftest_cases import SELFTEST_CASES
+from contracts.strategy_cases import STRATEGY_CASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 ROOM_CASES: dict[str, Callable[[Classifier], object]] = {
     **SELFTEST_CASES,
+    **STRATEGY_CASES,
     **ATTRIBUTION_CASES,
     **FAITHFULNESS_CASES,
     **MASKING_CASES,

@@ -52,20 +52,21 @@ def randomised_check(who: Subject, *, folder: Path, digest: str) -> dict[str, di
             made = how.explain(classifier, images, targets, seed=_SEED)  # type: ignore[attr-defined]
             return made.maps.double()
 
-        known, unlearnt = maps(who.classifier), maps(_drawn(who.classifier, last_alone=False))
+        known, unlearnt = maps(who.classifier), maps(drawn_anew(who.classifier, last_alone=False))
         found[name] = {
             "all layers": spearman(known, unlearnt),
             "by chance": spearman(known, random_phases(unlearnt)),
-            "last layer": spearman(known, maps(_drawn(who.classifier, last_alone=True))),
+            "last layer": spearman(known, maps(drawn_anew(who.classifier, last_alone=True))),
         }
     path.write_text(json.dumps(found), encoding="utf-8")
     return found
 
 
-def _drawn(classifier: Classifier, *, last_alone: bool) -> Classifier:
+def drawn_anew(classifier: Classifier, *, last_alone: bool, seed: int = 5) -> Classifier:
+    """The same network with the weights of its last linear layer, or all, drawn anew."""
     network = copy.deepcopy(classifier.module)
     last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in (last if last_alone else network).parameters():
             noise = torch.randn(parameter.shape, generator=generator)

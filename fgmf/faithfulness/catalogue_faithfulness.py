@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fgmf.faithfulness.entries import STEP, MetricEntry, count_parameter
+from fgmf.faithfulness.entries import SHARE, SIGNED, STEP, MetricEntry, count_parameter
 from fgmf.parameters import Parameter
 
 RUNS: Final = count_parameter(100, "random subsets of each image")
@@ -18,6 +18,7 @@ FAITHFULNESS: Final = (
         title="Faithfulness correlation",
         category="faithfulness",
         higher_is_better=True,
+        scale=SIGNED,
         quantus_class="FaithfulnessCorrelation",
         output="logit",
         replacement="black",
@@ -31,6 +32,7 @@ FAITHFULNESS: Final = (
         title="Faithfulness estimate",
         category="faithfulness",
         higher_is_better=True,
+        scale=SIGNED,
         quantus_class="FaithfulnessEstimate",
         output="logit",
         replacement="black",
@@ -53,6 +55,7 @@ FAITHFULNESS: Final = (
         title="Deletion",
         category="faithfulness",
         higher_is_better=False,
+        scale=SHARE,
         replacement="mean",
         fast=True,
         parameters={"steps": count_parameter(28, "equal steps from the whole image to none of it")},
@@ -62,6 +65,7 @@ FAITHFULNESS: Final = (
         title="Insertion",
         category="faithfulness",
         higher_is_better=True,
+        scale=SHARE,
         replacement="mean",
         fast=True,
         parameters={"steps": count_parameter(28, "equal steps from nothing to the whole image")},
@@ -71,6 +75,7 @@ FAITHFULNESS: Final = (
         title="Region perturbation",
         category="faithfulness",
         higher_is_better=True,
+        scale=SIGNED,
         quantus_class="RegionPerturbation",
         replacement="black",
         fast=True,
@@ -102,6 +107,7 @@ FAITHFULNESS: Final = (
         title="Monotonicity correlation",
         category="faithfulness",
         higher_is_better=True,
+        scale=SIGNED,
         quantus_class="MonotonicityCorrelation",
         replacement="uniform",
         draws=True,
@@ -159,6 +165,7 @@ FAITHFULNESS: Final = (
         title="ROAD",
         category="faithfulness",
         higher_is_better=False,
+        scale=SHARE,
         quantus_class="ROAD",
         draws=True,
         parameters={

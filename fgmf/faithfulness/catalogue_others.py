@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fgmf.faithfulness.entries import STEP, MetricEntry, Undefined, count_parameter
+from fgmf.faithfulness.entries import SHARE, SIGNED, STEP, MetricEntry, Undefined, count_parameter
 from fgmf.parameters import Parameter
 
 SAMPLES: Final = count_parameter(10, "noisy copies of each image")
@@ -109,6 +109,7 @@ OTHERS: Final = (
         title="MPRT",
         category="randomisation",
         higher_is_better=False,
+        scale=SIGNED,
         quantus_class="MPRT",
         output="none",
         needs=("explainer", "layers"),
@@ -141,6 +142,7 @@ OTHERS: Final = (
         title="Random logit",
         category="randomisation",
         higher_is_better=False,
+        scale=SIGNED,
         quantus_class="RandomLogit",
         output="none",
         needs=("explainer",),
@@ -154,6 +156,7 @@ OTHERS: Final = (
         title="Sparseness",
         category="complexity",
         higher_is_better=True,
+        scale=SHARE,
         quantus_class="Sparseness",
         output="none",
         undefined="zero",
@@ -174,6 +177,8 @@ OTHERS: Final = (
         title="Effective complexity",
         category="complexity",
         higher_is_better=False,
+        scale=SHARE,
+        scale_unit="pixels",
         quantus_class="EffectiveComplexity",
         output="none",
         undefined="zero",
@@ -189,6 +194,7 @@ OTHERS: Final = (
         title="Completeness",
         category="axiomatic",
         higher_is_better=True,
+        scale=SHARE,
         quantus_class="Completeness",
         output="logit",
         replacement="black",
@@ -206,6 +212,8 @@ OTHERS: Final = (
         title="Non-sensitivity",
         category="axiomatic",
         higher_is_better=False,
+        scale=SHARE,
+        scale_unit="features",
         quantus_class="NonSensitivity",
         fast=True,
         replacement="black",

@@ -79,6 +79,12 @@ class MetricComparison:
         mine = self.scores.values
         return {name: sign * (mine - its.values) for name, its in self.references.items()}
 
+    @property
+    def margin_scale(self) -> tuple[float, float] | None:
+        """Lowest and highest margin that there can be; None where scores have no bounds."""
+        scale = None if self.scores is None else self.scores.scale
+        return None if scale is None else (scale[0] - scale[1], scale[1] - scale[0])
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FaithfulnessMeasurement:

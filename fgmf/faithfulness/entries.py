@@ -37,6 +37,9 @@ class MetricEntry:
         replacement: Default replacement of removed pixels; empty where nothing is removed.
         draws: True if another seed gives another score whatever the replacement.
         undefined: Maps that have no score: of zeros, or constant ones.
+        scale: Lowest and highest value that a score can have, whatever the parameters; None where
+            there are no such bounds.
+        scale_unit: What the scale is in: one, or the pixels or features of an image.
         fast: True if our own evaluation, batched over images and steps, carries it out.
         one_by_one: True if Quantus mixes the images of a batch, so it is given one at a time.
         parameters: Its parameters with defaults, by the names of Quantus.
@@ -54,6 +57,8 @@ class MetricEntry:
     replacement: str = ""
     draws: bool = False
     undefined: Undefined = "constant"
+    scale: tuple[float, float] | None = None
+    scale_unit: Literal["one", "pixels", "features"] = "one"
     fast: bool = False
     one_by_one: bool = False
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -65,6 +70,8 @@ def count_parameter(default: int, meaning: str) -> Parameter:
     return Parameter(default=default, lowest=1, meaning=meaning)
 
 
+SHARE: Final = (0.0, 1.0)
+SIGNED: Final = (-1.0, 1.0)
 STEP: Final = Parameter(
     default=0,
     lowest=0,

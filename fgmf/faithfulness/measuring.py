@@ -107,6 +107,7 @@ def measure_metric(
         engine="own" if own else "quantus",
         seed=seed,
         curves=curves,
+        scale=_scale(entry, explained),
         undefined_steps=undefined,
         cost=cost,
     )
@@ -134,6 +135,18 @@ def _check_needs(
         empty = (~explained.regions.flatten(1).any(dim=1)).nonzero().flatten().tolist()
         if empty:
             raise InvalidInput(f"expected regions that hold pixels, got none for image {empty[0]}")
+
+
+def _scale(entry: MetricEntry, explained: ExplainedImages) -> tuple[float, float] | None:
+    if entry.scale is None:
+        return None
+    units = {
+        "one": 1,
+        "pixels": explained.maps[0].numel(),
+        "features": explained.images[0].numel(),
+    }
+    unit = units[entry.scale_unit]
+    return entry.scale[0] * unit, entry.scale[1] * unit
 
 
 def _in_precision(explained: ExplainedImages, classifier: Classifier) -> ExplainedImages:

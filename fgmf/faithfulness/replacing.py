@@ -60,22 +60,6 @@ class Fill:
             return torch.where(removed, _inpainted(images, ~removed, self.middle), images)
         return torch.where(removed, self.substitutes[rows], images)
 
-    def replace_at(self, rows: torch.Tensor, features: torch.Tensor) -> Images:
-        """Return images with some of their features replaced.
-
-        Args:
-            rows: (m,) positions of images.
-            features: (m, k) positions among the c * h * w features of each.
-        """
-        shape = (len(rows), *self.images.shape[1:])
-        if self.substitutes is None:
-            count = self.images[0].numel()
-            removed = torch.zeros(len(rows), count, dtype=torch.bool, device=self.images.device)
-            return self.replace(rows, removed.scatter_(1, features, value=True).reshape(shape))
-        changed = self.images[rows].flatten(1)
-        values = self.substitutes[rows].flatten(1).gather(1, features)
-        return changed.scatter_(1, features, values).reshape(shape)
-
 
 def make_fill(
     name: str,

@@ -140,6 +140,7 @@ class MetricScores:
         engine: Who computed them.
         seed: With the keys of the images it fixes all draws.
         curves: (n, steps) float64, the answers behind the scores, where there are such.
+        scale: Lowest and highest value that a score can have; None where there are no bounds.
         undefined_steps: Steps without a score, where `scope` is ``step``.
         cost: Passes and seconds.
     """
@@ -153,6 +154,7 @@ class MetricScores:
     engine: Engine
     seed: int
     curves: NDArray[np.float64] | None = None
+    scale: tuple[float, float] | None = None
     undefined_steps: int = 0
     cost: Cost = field(default_factory=Cost)
 

@@ -9,7 +9,7 @@ ssim:      structural similarity (Wang et al., 2004) of windows; sees where they
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Similarity: TypeAlias = Literal["cosine", "spearman", "ssim"]
 
+SIMILARITY_SCALE: Final = (-1.0, 1.0)
+"""Lowest and highest similarity that two maps can have."""
+
 _WINDOW = 7
 _LUMINANCE, _CONTRAST = 0.01, 0.03
 
@@ -40,7 +43,7 @@ def map_similarity(kind: str, one: torch.Tensor, other: torch.Tensor) -> Floats:
         other: (n, h, w) finite.
 
     Returns:
-        (n,) float64, at most 1.
+        (n,) float64, from -1 to 1.
 
     Raises:
         InvalidInput: Another kind or shape, or maps too small for a window of SSIM (7 pixels).
@@ -59,7 +62,7 @@ def map_similarity(kind: str, one: torch.Tensor, other: torch.Tensor) -> Floats:
             f"or not finite for image {bad[0]} ({bad.size} of {similarity.size} images)"
         )
         raise MetricFailed(message)
-    return np.minimum(similarity, 1.0)
+    return similarity.clip(*SIMILARITY_SCALE)  # rounding alone leaves it
 
 
 def _cosine(one: torch.Tensor, other: torch.Tensor) -> Floats:

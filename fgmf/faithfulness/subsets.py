@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fgmf.faithfulness.task import MetricTask
 
     Floats = NDArray[np.float64]
-    Whole = NDArray[np.int64]
+    Chosen = NDArray[np.bool_]
 
 _SHARE = 4
 
@@ -41,30 +41,29 @@ def faithfulness_correlation(task: MetricTask) -> tuple[Floats, Floats]:
     if fill is None:
         raise TypeError("faithfulness correlation removes pixels, so it takes a replacement")
     device, (count, runs, _) = task.classifier.device, subsets.shape
-    fill, chosen = fill.to(device), torch.from_numpy(subsets).to(device)
+    nothing = np.zeros_like(subsets[:, :1])
+    removed = torch.from_numpy(np.concatenate([nothing, subsets], axis=1))
+    fill = fill.to(device)
+    removed = removed.reshape(count, runs + 1, *fill.images.shape[1:]).to(device)
 
     def make(variants: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The image itself, then each subset of it."""
         rows, number = variants // (runs + 1), variants % (runs + 1)
-        there, subset = rows.to(device), (number - 1).clamp_min(0).to(device)
-        changed = fill.replace_at(there, chosen[there, subset])
-        whole = (number == 0).to(device)
-        if bool(whole.any()):
-            changed[whole] = fill.images[there[whole]]
-        return changed, rows
+        there = rows.to(device)
+        return fill.replace(there, removed[there, number.to(device)]), rows
 
     answers = task.answers_to(count * (runs + 1), make).reshape(count, runs + 1)
     drops = answers[:, :1] - answers[:, 1:]
     maps = task.flat_maps(per_channel=True)
-    sums = maps[np.arange(count)[:, None, None], subsets].sum(axis=-1)
+    sums = np.stack([chosen @ one for chosen, one in zip(subsets, maps, strict=True)])
     return pearson_rows(sums, drops), drops
 
 
-def draw_subsets(task: MetricTask) -> Whole:
+def draw_subsets(task: MetricTask) -> Chosen:
     """Draw the subsets of every image.
 
     Returns:
-        (n, runs, size) positions among the features of an image, none twice in a subset.
+        (n, runs, features) True for what a subset holds: the same number of features in each.
 
     Raises:
         InvalidInput: A subset would hold all pixels.
@@ -72,12 +71,23 @@ def draw_subsets(task: MetricTask) -> Whole:
     runs, size = task.number("nr_runs"), subset_size(task)
     features = task.explained.images[0].numel()
 
-    def drawn(key: str) -> Whole:
+    def drawn(key: str) -> Chosen:
         generator = image_generator(task.seed, key, "subsets")
-        # The places of the smallest of independent draws: every subset is as likely as any other.
-        return generator.random((runs, features)).argpartition(size - 1, axis=1)[:, :size]
+        # Whoever draws the smallest numbers: every subset is as likely as any other.
+        numbers = generator.integers(2**32, size=(runs, features), dtype=np.uint32)
+        return smallest(numbers, size)
 
     return np.stack([drawn(key) for key in task.explained.keys])
+
+
+def smallest(numbers: NDArray[np.uint32], size: int) -> Chosen:
+    """Mark the `size` smallest numbers of each row (runs, features); of equal ones any."""
+    last = np.partition(numbers, size - 1, axis=1)[:, size - 1 : size]
+    chosen: Chosen = numbers <= last
+    for row in np.flatnonzero(chosen.sum(axis=1) != size):  # the last of them was drawn twice
+        chosen[row] = False
+        chosen[row, numbers[row].argsort(kind="stable")[:size]] = True
+    return chosen
 
 
 def subset_size(task: MetricTask) -> int:

@@ -9,6 +9,7 @@ from fgmf.attribution.building import explainer
 from fgmf.attribution.catalogue import find_explainer
 from fgmf.datasets import collect_samples
 from fgmf.faithfulness.intervals import score_interval
+from fgmf.faithfulness.similarity import SIMILARITY_SCALE
 from fgmf.faithfulness.stability import StabilityPlan, measure_stability
 from fgmf.gates.checking import GateCheck, settled
 from fgmf.gates.faithfulness_evidence import (
@@ -18,7 +19,6 @@ from fgmf.gates.faithfulness_evidence import (
 )
 from fgmf.gates.subject import choose_images
 from fgmf.preflight import inspect
-from fgmf.seeding import derive_seed
 from fgmf.statistics import compare_to_limit
 from fgmf.threat import ThreatModel, parse_epsilon
 from fgmf.verdict import Condition, Verdict
@@ -153,7 +153,7 @@ class _Check(GateCheck):
         interval = score_interval(
             values,
             confidence=self.gate.confidence,
-            seed=derive_seed(self.seed, "interval", quantity),
+            scale=SIMILARITY_SCALE,
             population=subject.dataset_size if self.gate.population == "dataset" else None,
         )
         return Condition(

@@ -17,7 +17,6 @@ from fgmf.gates.checking import GateCheck, settled
 from fgmf.gates.faithfulness_evidence import evidence_of_faithfulness
 from fgmf.gates.subject import choose_images
 from fgmf.preflight import inspect
-from fgmf.seeding import derive_seed
 from fgmf.statistics import compare_to_limit
 from fgmf.verdict import Condition, Interval, Outcome, Verdict
 
@@ -166,7 +165,6 @@ class _Check(GateCheck):
     ) -> tuple[float, Interval]:
         gate = self.gate
         population = subject.dataset_size if gate.population == "dataset" else None
-        seed = derive_seed(self.seed, "interval", demand.metric.name, demand.replacement)
         if comparison.scores is None:
             raise TypeError("a comparison without scores has no interval")
         if demand.quantity == "margin":
@@ -179,11 +177,17 @@ class _Check(GateCheck):
                 raise MetricFailed(f"{message}; use another metric, or leave out that reference")
             margins = list(named.values())
             interval = smallest_mean_interval(
-                margins, confidence=gate.confidence, seed=seed, population=population
+                margins,
+                confidence=gate.confidence,
+                scale=comparison.margin_scale,
+                population=population,
             )
             return min(float(margin.mean()) for margin in margins), interval
         values = comparison.scores.values
         interval = score_interval(
-            values, confidence=gate.confidence, seed=seed, population=population
+            values,
+            confidence=gate.confidence,
+            scale=comparison.scores.scale,
+            population=population,
         )
         return float(values.mean()), interval

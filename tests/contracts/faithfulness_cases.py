@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from fgmf.classifier import Classifier
 
-IMAGES = make_images(6, margin=0.05)
-TARGETS = torch.arange(6) % 3
+IMAGES = make_images(12, margin=0.05)
+TARGETS = torch.arange(12) % 3
 
 
 def scored(classifier: Classifier, *metrics: str) -> None:

@@ -105,8 +105,9 @@ def test_faithfulness_correlation_is_the_slow_one(channels: int) -> None:
     settings = {"nr_runs": 12, "subset_size": 9}
     fast = score("faithfulness-correlation", classifier, given, parameters=settings)
     subsets = draw_subsets(task_of("faithfulness-correlation", classifier, given, **settings))
-    assert subsets.shape == (COUNT, 12, 9)
-    numbers = iter(subsets)
+    assert subsets.shape == (COUNT, 12, given.images[0].numel())
+    assert (subsets.sum(axis=2) == 9).all()
+    numbers = iter(subsets.nonzero()[2].reshape(COUNT, 12, 9))
     expected = slowly(
         "faithfulness-correlation",
         classifier,

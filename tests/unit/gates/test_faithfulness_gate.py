@@ -106,7 +106,7 @@ def test_maps_that_a_metric_cannot_tell_from_a_reference_are_no_evidence() -> No
     verdict = check(model, min_margin=0.0)
     assert verdict.outcome is ERROR
     assert "to tell the maps from those of the reference random" in verdict.reason
-    assert check(model, min_margin=0.1).outcome is FAIL
+    assert check(model, min_margin=0.2).outcome is FAIL
 
 
 def test_few_images_do_not_decide() -> None:
@@ -257,7 +257,10 @@ def test_no_images_and_too_few_are_errors() -> None:
     assert verdict.outcome is ERROR
     few = check(data=(images[:6], labels[:6]))
     assert few.outcome is ERROR
-    assert "at least 10 images for an interval, got 6" in few.reason
+    assert "at least 10 images, got 6" in few.reason
+    these = check(data=(images[:6], labels[:6]), population="dataset")
+    assert these.outcome is ERROR
+    assert "at least 10 images, got 6" in these.reason
 
 
 def test_an_error_of_the_model_in_the_middle_is_not_a_verdict() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 
 from fgmf.classifier.memory import batched
+from fgmf.classifier.outputs import refuse_fixed_logit
 from fgmf.errors import GradientUnavailable, InvalidInput, NonFiniteOutput
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def target_scores(request: Request, points: Images, image: Rows, *, output: Outp
     """Return the score of each point for the target of its image: (m,) on the device.
 
     Raises:
-        InvalidInput: A target is no class of the model.
+        InvalidInput: A target is no class of the model, or its logit the same whatever the image.
         NonFiniteOutput: A logit is NaN or infinite.
     """
     logits = request.classifier.logits(points)
@@ -125,6 +126,8 @@ def target_scores(request: Request, points: Images, image: Rows, *, output: Outp
     if int(targets.max()) >= logits.shape[1] or int(targets.min()) < 0:
         message = f"expected targets from 0 to {logits.shape[1] - 1}, got "
         raise InvalidInput(f"{message}{int(targets.min())} to {int(targets.max())}")
+    if output == "logit":
+        refuse_fixed_logit(logits, targets)
     return score(logits, targets, output=output)
 
 

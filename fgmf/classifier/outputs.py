@@ -45,6 +45,27 @@ def find_logits(output: Any, *, select: str | int | None, image_count: int) -> t
     return tensor
 
 
+def refuse_fixed_logit(logits: torch.Tensor, targets: torch.Tensor | None = None) -> None:
+    """Refuse a raw logit that is 0 whatever the image, as that of class 0 of a single-logit model.
+
+    Nothing can be learnt from such a number: its gradient is zero, and no pixel moves it.
+
+    Args:
+        logits: (m, classes).
+        targets: (m,) whose logits are looked at; None: all.
+
+    Raises:
+        InvalidInput: There are two classes, and the first one's logit is always exactly 0.
+    """
+    asked = targets is None or bool((targets == 0).any())
+    if asked and logits.shape[1] == 2 and bool((logits[:, 0] == 0).all()):
+        raise InvalidInput(
+            "expected a logit of its own for each class, got a single one, which is that of "
+            "class 1; class 0 has 0 whatever the image. Let the model return two, such as "
+            "[-z, z] / 2, or ask for log-odds or probabilities instead of the logit"
+        )
+
+
 def _select(output: Any, select: str | int) -> Any:  # noqa: ANN401 - as above
     try:
         if isinstance(output, Mapping):

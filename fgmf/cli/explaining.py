@@ -159,11 +159,12 @@ def _table(comparison: Comparison) -> str:
     from fgmf.explaining.criteria import CRITERIA
 
     width = max(len(name) for name in ("explainer", *comparison.totals))
-    heads = " ".join(f"{name[:12]:>12}" for name in ("weighted", *CRITERIA))
+    columns = {name: max(12, len(name)) for name in ("weighted", *CRITERIA)}
+    heads = " ".join(f"{name:>{column}}" for name, column in columns.items())
     lines = [f"{'explainer':<{width}} {heads}"]
-    weights = " ".join(f"{comparison.weights[c]:>12.3f}" for c in CRITERIA)
-    lines.append(f"{'weight':<{width}} {'':>12} {weights}")
+    weights = " ".join(f"{comparison.weights[c]:>{columns[c]}.3f}" for c in CRITERIA)
+    lines.append(f"{'weight':<{width}} {'':>{columns['weighted']}} {weights}")
     for name, total in comparison.totals.items():
-        values = " ".join(f"{comparison.scores[name][c]:>12.3f}" for c in CRITERIA)
-        lines.append(f"{name:<{width}} {total:>12.3f} {values}")
+        values = " ".join(f"{comparison.scores[name][c]:>{columns[c]}.3f}" for c in CRITERIA)
+        lines.append(f"{name:<{width}} {total:>{columns['weighted']}.3f} {values}")
     return "\n".join(lines)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from fgmf.classifier.copies import copied_module
+from fgmf.classifier.outputs import refuse_fixed_logit
 from fgmf.errors import InvalidInput, MetricFailed
 
 if TYPE_CHECKING:
@@ -22,8 +23,14 @@ if TYPE_CHECKING:
 
 
 def predict(classifier: Classifier, images: Floats, *, softmax: bool) -> Floats:
-    """Return logits or probabilities (n, classes) in float64 for images (n, c, h, w)."""
+    """Return logits or probabilities (n, classes) in float64 for images (n, c, h, w).
+
+    Raises:
+        InvalidInput: The logit of class 0 is the same whatever the image, and logits are asked for.
+    """
     logits = classifier.logits_in_batches(torch.from_numpy(np.ascontiguousarray(images))).double()
+    if not softmax:
+        refuse_fixed_logit(logits)
     answers: Floats = (logits.softmax(dim=1) if softmax else logits).numpy()
     return answers
 
@@ -76,7 +83,7 @@ def randomised_layers(
         message = "expected a torch.nn.Module with layers that have reset_parameters, got none"
         raise InvalidInput(message)
     original = classifier.module
-    changed = copy.deepcopy(original)
+    changed = copied_module(original)
     names = resettable_layers(original)
     for name in reversed(names) if order == "top_down" else names:
         if order == "independent":

@@ -8,13 +8,13 @@ randomised-model:  what the same explainer says of a copy of the model with weig
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from fgmf.classifier.copies import copied_module
 from fgmf.errors import InvalidInput
 from fgmf.seeding import derive_seed, image_generator, isolated_randomness
 
@@ -77,7 +77,7 @@ def randomised_copy(classifier: Classifier, *, seed: int) -> Classifier:
     if classifier.module is None:
         message = "expected a torch.nn.Module whose weights can be drawn anew, got "
         raise InvalidInput(f"{message}{classifier.name}; leave out the reference randomised-model")
-    module = copy.deepcopy(classifier.module)
+    module = copied_module(classifier.module)
     with isolated_randomness(derive_seed(seed, "weights")):
         drawn = {
             id(tensor)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fgmf.classifier.memory import batched
+from fgmf.classifier.outputs import refuse_fixed_logit
 from fgmf.errors import InvalidInput, NonFiniteOutput
 
 if TYPE_CHECKING:
@@ -90,8 +91,13 @@ class MetricTask:
 
         Returns:
             (m,) float64 on the CPU.
+
+        Raises:
+            InvalidInput: It is a logit that is the same whatever the image.
         """
         logits = self.classifier.logits(images.detach()).detach().cpu()
+        if self.entry.output == "logit":
+            refuse_fixed_logit(logits, targets)
         return target_numbers(logits, targets.cpu(), self.entry.output)
 
     def answers_to(

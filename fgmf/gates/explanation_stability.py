@@ -53,6 +53,9 @@ class ExplanationStabilityGate(GateSpecification):
     """Random corners of the ball around each image."""
     steps: Annotated[int, Field(ge=3)] = 12
     """Steps of each of the two walks along the loss."""
+    random_corners_alone: bool = False
+    """Whether random corners may stand for the search within epsilon where the model has no
+    gradients; without it such a gate is an ERROR."""
     images: Annotated[int, Field(ge=1)] | Literal["all"] = 100
     """Size of the seeded stratified sample."""
     confidence: Confidence = 0.95

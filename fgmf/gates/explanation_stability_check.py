@@ -79,6 +79,12 @@ class _Check(GateCheck):
         blocked = self.blocked()
         if blocked is not None:
             return blocked
+        if self._corners_alone and not gate.random_corners_alone:
+            return self.error(
+                f"expected gradients for the walks within epsilon, got {self.classifier.name}, "
+                "which has none; random corners of the ball alone find little. Judge the PyTorch "
+                "model, leave epsilon out, or accept them with random_corners_alone = true"
+            )
         subject = choose_images(
             samples,
             count=gate.images,
@@ -103,6 +109,10 @@ class _Check(GateCheck):
                 method, self.classifier, subject.images, plan, keys=subject.keys
             )
         return self._verdict(measurement, subject)
+
+    @property
+    def _corners_alone(self) -> bool:
+        return self.gate.epsilon is not None and not self.classifier.gradient_available
 
     @property
     def _epsilon(self) -> float | None:
@@ -202,5 +212,6 @@ class _Check(GateCheck):
         if gate.noise is not None:
             sizes.append(f"noise {gate.noise:g}")
         if gate.epsilon is not None:
-            sizes.append(f"Linf eps {gate.epsilon}")
+            alone = " (random corners alone)" if self._corners_alone else ""
+            sizes.append(f"Linf eps {gate.epsilon}{alone}")
         return f"{gate.similarity} of {explainer_title(gate.explainer)}; {', '.join(sizes)}"

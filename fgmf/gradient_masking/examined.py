@@ -9,7 +9,6 @@ All copies count their passes on the meter of the model itself.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import torch
 from fgmf.attacks.criteria import Criterion
 from fgmf.attacks.own import AttackTask
 from fgmf.classifier import Classifier
+from fgmf.classifier.copies import copied_module
 from fgmf.classifier.memory import is_out_of_memory
 from fgmf.seeding import derive_seed, image_generator
 
@@ -206,7 +206,7 @@ def copied(
     if classifier.module is None:
         return None
     try:
-        module = copy.deepcopy(classifier.module)
+        module = copied_module(classifier.module)
     except Exception:  # noqa: BLE001 - a user's module can refuse in any way
         return None
     module.eval()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fgmf.explaining.criteria import CRITERIA
+
 
 def test_explanations_are_written_beside_the_gate_file(shop: Any) -> None:
     shop.write(shop.head, shop.passing)
@@ -30,6 +32,10 @@ def test_explainers_are_compared_in_a_table(shop: Any) -> None:
     assert "pgca is not compared: expected a layer of Brightness" in result.stdout
     rows = [line.split()[0] for line in result.stdout.splitlines() if line]
     assert {"explainer", "weight", "occlusion", "integrated-gradients", "random"} <= set(rows)
+    table = [line for line in result.stdout.splitlines() if line.split()[:1] != ["pgca"]]
+    start = next(i for i, line in enumerate(table) if line.startswith("explainer"))
+    assert table[start].split()[1:] == ["weighted", *CRITERIA]
+    assert len({len(line) for line in table[start : start + 4]}) == 1  # columns are columns
     page = (shop.directory / ".fgmf" / "explanations" / "occlusion" / "index.html").read_text()
     assert "Explainers side by side" in page
 

@@ -33,6 +33,26 @@ def with_layers() -> Any:
     return classify(layers.double())
 
 
+@pytest.mark.parametrize("name", ["faithfulness-correlation", "infidelity"])
+def test_metrics_of_the_logit_name_the_one_that_is_missing(name: str) -> None:
+    """A single logit is that of class 1; that of class 0 is 0 on every image."""
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 1))
+    classifier = classify(layers.double())
+    given = replace(explained(classifier), targets=torch.zeros(COUNT, dtype=torch.int64))
+    with pytest.raises(InvalidInput, match="a logit of its own for each class, got a single one"):
+        score(name, classifier, given, parameters=small(name))
+
+
+@pytest.mark.parametrize("name", IMAGE_METRICS)
+def test_scores_are_on_their_scale(name: str) -> None:
+    classifier = with_layers()
+    found = score(name, classifier, explained(classifier), parameters=small(name))
+    entry = METRICS[name]
+    assert (found.scale is None) is (entry.scale is None)
+    if found.scale is not None:
+        assert found.scale[0] <= found.values.min() <= found.values.max() <= found.scale[1]
+
+
 def test_our_own_evaluation_is_what_the_catalogue_says() -> None:
     assert set(OWN) == {name for name, entry in METRICS.items() if entry.fast}
 

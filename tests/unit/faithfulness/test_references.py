@@ -89,6 +89,24 @@ def test_weights_behind_the_older_weight_norm_are_shuffled() -> None:
     assert not torch.equal(new["1.weight_g"], old["1.weight_g"])
 
 
+def test_the_older_weight_norm_can_be_copied_before_its_first_pass() -> None:
+    """What it computed when it was put on remembers how, and torch copies no such tensor."""
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        layer = nn.utils.weight_norm(nn.Linear(64, 3))
+    module = nn.Sequential(nn.Flatten(), layer)
+    kept = layer.weight
+    copy = randomised_copy(classify(module), seed=0)
+    assert layer.weight is kept
+    assert copy.module is not None
+    new = dict(copy.module.named_parameters())
+    assert not torch.equal(new["1.weight_v"], layer.weight_v)
+    answers = copy.logits_in_batches(IMAGES)
+    norm = new["1.weight_v"].norm(dim=1, keepdim=True)
+    weight = new["1.weight_g"] * new["1.weight_v"] / norm
+    expected = IMAGES.flatten(1) @ weight.T + new["1.bias"]
+    torch.testing.assert_close(answers, expected.detach(), rtol=1e-5, atol=1e-6)
+
+
 def test_what_has_no_weights_is_refused() -> None:
     with pytest.raises(InvalidInput, match="leave out the reference randomised-model"):
         randomised_copy(classify(lambda images: images.flatten(1)[:, :3]), seed=0)

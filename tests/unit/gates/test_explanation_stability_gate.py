@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from tiny_models import CurvedModel, LinearModel, classify, make_images
+from tiny_onnx import export
 from torch import nn
 
 from fgmf.errors import InvalidGateFile
 from fgmf.gates import ExplanationStabilityGate, RunContext
 from fgmf.reporting import render_details, render_headline
 from fgmf.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COUNT = 30
 BOTH: dict[str, Any] = {
@@ -28,7 +32,7 @@ BOTH: dict[str, Any] = {
 }
 
 
-def check(model: nn.Module | None = None, *, pixels: Any = None, **gate: Any) -> Verdict:
+def check(model: nn.Module | Path | None = None, *, pixels: Any = None, **gate: Any) -> Verdict:
     subject = classify(LinearModel(3) if model is None else model)
     if pixels is None:
         pixels = make_images(COUNT, margin=0.1)
@@ -93,9 +97,10 @@ class Opaque(LinearModel):
 
 def test_what_cannot_be_measured_is_an_error() -> None:
     assert check(Opaque(3)).outcome is Outcome.ERROR
-    few = check(CurvedModel(3), pixels=make_images(5))
-    assert few.outcome is Outcome.ERROR
-    assert "at least 10 images" in few.reason
+    for population in ("distribution", "dataset"):
+        few = check(CurvedModel(3), pixels=make_images(5), population=population)
+        assert few.outcome is Outcome.ERROR
+        assert "at least 10 images" in few.reason
     none = check(pixels=make_images(0))
     assert none.outcome is Outcome.ERROR
     images = make_images(COUNT, margin=0.1)
@@ -128,6 +133,64 @@ def test_walks_without_a_gradient_are_no_evidence(model: nn.Module) -> None:
     again = check(model, **blind, waive=(*BOTH["waive"], *waived))
     assert again.outcome is Outcome.ERROR
     assert "gradient" in again.reason
+
+
+def test_random_corners_alone_are_asked_for_or_an_error(tmp_path: Path) -> None:
+    """An ONNX file has no gradients to walk along, and corners find next to nothing."""
+    pixels = make_images(COUNT, margin=0.1)
+    path = export(LinearModel(3), tmp_path / "m.onnx", pixels[:3], names=["z"], fixed=False)
+    blind = {"explainer": {"name": "occlusion", "grid": 4}, "min_adversarial_similarity": -0.5}
+    blind |= {"noise": None, "min_noise_similarity": None}
+    verdict = check(path, pixels=pixels, **blind)
+    assert verdict.outcome is Outcome.ERROR
+    assert "random corners of the ball alone find little" in verdict.reason
+    assert "random_corners_alone = true" in verdict.reason
+    assert verdict.cost.forward_passes < COUNT * 16  # nothing was explained
+    accepted = check(path, pixels=pixels, **blind, random_corners_alone=True)
+    assert accepted.outcome is Outcome.PASS, accepted.reason
+    assert "Linf eps 4/255 (random corners alone)" in render_headline(accepted)
+    assert set(accepted.evidence["worst_candidates"]) <= {"corner 1", "corner 2"}
+    noise = {"epsilon": None, "min_adversarial_similarity": None}
+    assert check(path, pixels=pixels, **noise, explainer=blind["explainer"]).outcome is Outcome.PASS
+
+
+def test_leave_to_use_corners_changes_nothing_where_there_are_gradients() -> None:
+    verdict = check(random_corners_alone=True)
+    assert verdict.outcome is Outcome.PASS
+    assert "alone" not in render_headline(verdict)
+    usual = check()
+    assert verdict.evidence["worst_candidates"] == usual.evidence["worst_candidates"]
+
+
+class OneLogit(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = LinearModel(2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.inner(images)
+        return logits[:, :1] - logits[:, 1:]
+
+
+def test_the_missing_logit_of_a_single_logit_model_is_named() -> None:
+    pixels = make_images(COUNT)
+    verdict = check(OneLogit(), pixels=pixels)
+    assert verdict.outcome is Outcome.ERROR
+    assert "expected a logit of its own for each class, got a single one" in verdict.reason
+    log_odds = check(OneLogit(), pixels=pixels, explainer="gradient")
+    assert log_odds.outcome is Outcome.PASS, log_odds.reason
+
+
+def test_similarities_of_one_leave_room_for_opposite_maps() -> None:
+    """30 maps that never change: a similarity of .9 on the mean could still be missed."""
+    verdict = check(min_noise_similarity=0.8, min_adversarial_similarity=-0.5)
+    condition = verdict.conditions[0]
+    assert condition.measured == pytest.approx(1.0)
+    assert condition.interval is not None
+    # A share of .025^(1/30) is the least that 30 of 30 leave; the rest may be opposite maps:
+    # 2 * .025^(1/30) - 1
+    assert condition.interval.lower == pytest.approx(0.7686, abs=1e-3)
+    assert condition.outcome is Outcome.INCONCLUSIVE
 
 
 def test_noise_that_changes_nothing_is_an_error() -> None:

@@ -38,7 +38,8 @@ def test_metrics_of_the_logit_name_the_one_that_is_missing(name: str) -> None:
     """A single logit is that of class 1; that of class 0 is 0 on every image."""
     layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Tanh(), nn.Linear(8, 1))
     classifier = classify(layers.double())
-    given = replace(explained(classifier), targets=torch.zeros(COUNT, dtype=torch.int64))
+    given = explained(with_layers())
+    given = replace(given, targets=torch.zeros(COUNT, dtype=torch.int64))
     with pytest.raises(InvalidInput, match="a logit of its own for each class, got a single one"):
         score(name, classifier, given, parameters=small(name))
 

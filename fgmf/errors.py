@@ -108,6 +108,22 @@ class InvalidGateFile(FgmfError):
         return type(self), (self.source, self.problems)
 
 
+class InvalidRecipeFile(FgmfError):
+    """A recipe file of a training breaks its schema: all problems at once."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        """Collect the `problems` found in `source`, a path."""
+        self.source = source
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        count = f"{len(self.problems)} problem" + ("" if len(self.problems) == 1 else "s")
+        super().__init__(f"{source}: {count} in the recipe\n{lines}")
+
+    def __reduce__(self) -> tuple[type[InvalidRecipeFile], tuple[str, tuple[Problem, ...]]]:
+        """Pickle by what the error was made of, so that it can cross processes."""
+        return type(self), (self.source, self.problems)
+
+
 class InvalidBaseline(StaleEvidence):
     """A baseline file is damaged, or of another format: all problems at once."""
 

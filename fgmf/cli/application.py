@@ -17,7 +17,8 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     help=(
         "Gates on adversarial robustness, without pytest.\n\nExit codes: 0 passed, 1 failed, "
-        "2 wrong use, 3 inconclusive, 4 gate file missing or broken, 5 could not be measured, "
+        "2 wrong use, 3 inconclusive, 4 gate or recipe file missing or broken, 5 could not be "
+        "measured, "
         "130 interrupted."
     ),
 )
@@ -364,15 +365,33 @@ def diagnose(  # noqa: PLR0913 - one parameter per option
 
 
 @application.command()
-def schema(
-    document: Annotated[Literal["gatefile", "report"], typer.Argument(help="Which one.")],
+def train(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="Recipe file, such as recipe.toml.")
+    ],
+    *,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw an earlier training in its output away.")
+    ] = False,
 ) -> None:
-    """Print the JSON Schema of the gate file (for editors) or of the report."""
+    """Train a model by a recipe file; a training that was cut off goes on where it was."""
+    with exits():
+        from fgmf.cli.training import run_train
+
+        raise typer.Exit(run_train(recipe, restart=restart))
+
+
+@application.command()
+def schema(
+    document: Annotated[Literal["gatefile", "recipe", "report"], typer.Argument(help="Which one.")],
+) -> None:
+    """Print the JSON Schema of the gate file or a recipe file (for editors), or of the report."""
     with exits():
         import json
 
         from fgmf.gatefile import json_schema
+        from fgmf.pipeline import recipe_schema
         from fgmf.reporting import report_schema
 
-        contents = json_schema() if document == "gatefile" else report_schema()
-        typer.echo(json.dumps(contents, indent=2))
+        schemas = {"gatefile": json_schema, "recipe": recipe_schema, "report": report_schema}
+        typer.echo(json.dumps(schemas[document](), indent=2))

@@ -1,7 +1,7 @@
 """Exit codes, and how what goes wrong becomes one of them: never a green one.
 
 0 passed · 1 failed · 2 wrong use of the command line · 3 inconclusive
-4 gate file missing or broken · 5 could not be measured · 130 interrupted
+4 gate or recipe file missing or broken · 5 could not be measured · 130 interrupted
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from fgmf.errors import FgmfError, InvalidGateFile
+from fgmf.errors import FgmfError, InvalidGateFile, InvalidRecipeFile
 from fgmf.reporting import printable
 from fgmf.verdict import Outcome
 
@@ -81,7 +81,7 @@ def exits() -> Iterator[None]:
         yield
     except WrongUse as error:
         _leave(str(error), ExitCode.USAGE)
-    except InvalidGateFile as error:
+    except (InvalidGateFile, InvalidRecipeFile) as error:
         _leave(str(error), ExitCode.BROKEN_GATE_FILE)
     except (FgmfError, OSError) as error:
         _leave(str(error), ExitCode.ERROR)

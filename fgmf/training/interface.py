@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from fgmf.training.recipes import Schedule
+    from fgmf.training.schedule import Schedule
     from fgmf.types import Bounds, Images, Labels
 
 
@@ -85,6 +85,14 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class AdjustableObjective(Objective, Protocol):
+    """An objective whose recipe can be set between two losses, for numbers that move."""
+
+    recipe: Any
+    """What the next loss is computed by; of the same class as before."""
+
+
+@runtime_checkable
 class KeepingRecipe(Protocol):
     """A recipe whose objective keeps something between batches: stored perturbations, a count."""
 
@@ -115,7 +123,7 @@ class _Forgetful:
     """The objective of a recipe that keeps nothing."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
 
     def loss(
         self,
@@ -127,7 +135,7 @@ class _Forgetful:
         progress: float,
         draws: torch.Generator,
     ) -> torch.Tensor:
-        return self._recipe.loss(model, images, labels, progress=progress, draws=draws)
+        return self.recipe.loss(model, images, labels, progress=progress, draws=draws)
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -27,8 +27,8 @@ from fgmf.scorpio import (
 )
 from fgmf.sgam import SaliencyTeacher, Sgam
 from fgmf.training.interface import KeepingRecipe, Recipe, begin
-from fgmf.training.perturbations import evaluating
-from fgmf.training.recipes import Schedule, check_positive, grown
+from fgmf.training.perturbations import evaluating, uncompiled
+from fgmf.training.schedule import Schedule, check_positive, grown
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +75,7 @@ class ScorpioRecipe:
         """Cross-entropy and penalty; see :meth:`fgmf.training.Recipe.loss`."""
         scorpio = self.scorpio.scaled(grown(1.0, self.warm_up, progress))
         with evaluating(model):  # each loss from its own image
-            loss_of = ImageLoss(model=model, labels=labels)
+            loss_of = ImageLoss(model=uncompiled(model), labels=labels)
             found = scorpio_penalty(loss_of, images, scorpio, draws=draws)
         return found.losses.mean() + found.penalty
 
@@ -177,7 +177,7 @@ class _Amortising:
     """Stored perturbations of one training, and how many updates it has seen."""
 
     def __init__(self, recipe: AmoRecipe, store: PerturbationStore) -> None:
-        self._recipe, self._store, self._updates = recipe, store, 0
+        self.recipe, self._store, self._updates = recipe, store, 0
 
     def loss(
         self,
@@ -189,7 +189,7 @@ class _Amortising:
         progress: float,
         draws: torch.Generator,
     ) -> torch.Tensor:
-        recipe = self._recipe
+        recipe = self.recipe
         with evaluating(model):
             moved = amortised_step(
                 ImageLoss(model=model, labels=labels),
@@ -209,7 +209,7 @@ class _Amortising:
         count = max(1, math.ceil(recipe.share * len(images)))
         scorpio = recipe.penalty.scaled(grown(1.0, recipe.warm_up, progress))
         with evaluating(model):
-            loss_of = ImageLoss(model=model, labels=labels[:count])
+            loss_of = ImageLoss(model=uncompiled(model), labels=labels[:count])
             return loss + scorpio_penalty(loss_of, images[:count], scorpio, draws=draws).penalty
 
     def state_dict(self) -> dict[str, Any]:
@@ -271,13 +271,14 @@ class _Teaching:
         progress: float,
         draws: torch.Generator,
     ) -> torch.Tensor:
-        if not isinstance(model, Sgam):
+        sgam = uncompiled(model)
+        if not isinstance(sgam, Sgam):
             raise InvalidInput(
-                f"expected a model wrapped by Sgam.wrap, got {type(model).__name__}; wrap it, or "
+                f"expected a model wrapped by Sgam.wrap, got {type(sgam).__name__}; wrap it, or "
                 "train by the inner recipe"
             )
         loss = self._objective.loss(model, images, labels, indices, progress=progress, draws=draws)
-        lesson = self._teacher.loss(model, images, labels, step=self._updates)
+        lesson = self._teacher.loss(sgam, images, labels, step=self._updates)
         self._updates += 1
         return loss + lesson
 

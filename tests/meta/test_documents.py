@@ -94,9 +94,14 @@ def test_every_snippet_names_its_language(path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "code"), [s for s in _snippets("toml") if "schema = 1" in s[1]], ids=_name
 )
-def test_whole_gate_files_are_valid(path: Path, code: str, tmp_path: Path) -> None:
+def test_whole_gate_and_recipe_files_are_valid(path: Path, code: str, tmp_path: Path) -> None:
     from fgmf.gatefile import load_gate_file
+    from fgmf.pipeline.loading import load_recipe_file
 
+    if "[defence]" in code:
+        (tmp_path / "recipe.toml").write_text(code)
+        assert load_recipe_file(tmp_path / "recipe.toml").defence.name
+        return
     (tmp_path / "fgmf.toml").write_text(code)
     assert load_gate_file(tmp_path / "fgmf.toml", profile="default").gates
 
@@ -174,22 +179,30 @@ def test_every_corruption_is_described_with_its_severities() -> None:
     assert _missing_rows("gate-file.md", rows) == ""
 
 
+def _keys(schema: object) -> set[str]:
+    """All keys that a JSON Schema knows, on every level."""
+    if isinstance(schema, dict):
+        return set(schema.get("properties", {})).union(*map(_keys, schema.values()))
+    return set().union(*map(_keys, schema)) if isinstance(schema, list) else set()
+
+
 def test_every_key_of_a_gate_file_is_described() -> None:
     from fgmf.gatefile import json_schema
 
-    keys: set[str] = set()
+    assert _keys(json_schema()) - _words("gate-file.md") == set()
 
-    def collect(schema: object) -> None:
-        if isinstance(schema, dict):
-            keys.update(schema.get("properties", {}))
-            for value in schema.values():
-                collect(value)
-        elif isinstance(schema, list):
-            for value in schema:
-                collect(value)
 
-    collect(json_schema())
-    assert keys - _words("gate-file.md") == set()
+def test_every_key_and_defence_of_a_recipe_file_is_described() -> None:
+    from fgmf.pipeline import recipe_schema
+    from fgmf.pipeline.defences import DEFENCES
+
+    schema = recipe_schema()
+    headers = {"[data]", "[model]", "[schedule]", "[ramps.NAME]"}
+    tables = {f"[{name}]" for name in schema["properties"]} & _words("training.md")
+    assert headers - {"[ramps.NAME]"} <= tables
+    named = {"name", "defence", "ramps", *(word.strip("[]") for word in tables)}
+    assert _keys(schema) - named - _words("training.md") == set()
+    assert set(DEFENCES) - _words("training.md") == set()
 
 
 def test_every_exit_code_is_described() -> None:

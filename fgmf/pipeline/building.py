@@ -1,0 +1,254 @@
+"""From a checked plan to what a training needs: images, model, recipe, callbacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import nn
+
+from fgmf.backbones import (
+    ConvNet,
+    ConvNetConfig,
+    HybridConfig,
+    HybridNet,
+    ViT,
+    ViTConfig,
+)
+from fgmf.datasets import Samples, collect_samples
+from fgmf.errors import FactoryFailed, FgmfError, InvalidInput
+from fgmf.running.factories import call_factory, importing_from
+from fgmf.scorpio import Ramp
+from fgmf.seeding import derive_seed, isolated_randomness
+from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
+from fgmf.training import (
+    Engine,
+    KeepingRecipe,
+    Optimization,
+    RampedRecipe,
+    Recipe,
+    Schedule,
+    SgamRecipe,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fgmf.gatefile.tables import NormalizeTable, SourceTable
+    from fgmf.pipeline.loading import TrainingPlan
+    from fgmf.pipeline.tables import BackboneTable
+    from fgmf.types import Bounds, Images, Logits
+
+_BACKBONES: Final[Mapping[str, tuple[Any, Any]]] = {
+    "cnn": (ConvNet, ConvNetConfig),
+    "vit": (ViT, ViTConfig),
+    "hybrid": (HybridNet, HybridConfig),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What a model is made for.
+
+    Attributes:
+        channels: Of the images.
+        side: Height and width, in pixels.
+        classes: One more than the largest label.
+    """
+
+    channels: int
+    side: int
+    classes: int
+
+    @classmethod
+    def of(cls, samples: Samples) -> ImageFacts:
+        """Return those of a data set.
+
+        Raises:
+            InvalidInput: Images that are not (n, c, side, side), or labels that are no classes.
+        """
+        shape, labels = tuple(samples.images.shape), samples.labels
+        if len(shape) != 4 or shape[2] != shape[3] or labels.ndim != 1:
+            raise InvalidInput(
+                "expected square images (n, c, side, side) and labels (n,), got images "
+                f"{shape} and labels {tuple(labels.shape)}"
+            )
+        return cls(channels=shape[1], side=shape[2], classes=int(labels.max()) + 1)
+
+
+class Normalized(nn.Module):
+    """A model behind a subtraction and a division, for images in their bounds.
+
+    Args:
+        model: Takes normalised images.
+        mean: Per channel.
+        std: Per channel, above 0.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, model: nn.Module, mean: torch.Tensor, std: torch.Tensor) -> None:
+        super().__init__()
+        self.backbone = model
+        self.register_buffer("mean", mean.view(1, -1, 1, 1))
+        self.register_buffer("std", std.view(1, -1, 1, 1))
+
+    def forward(self, images: Images) -> Logits:
+        """Images (n, c, h, w) in bounds to logits."""
+        logits: Logits = self.backbone((images - self.mean) / self.std)
+        return logits
+
+
+def build_samples(plan: TrainingPlan) -> Samples:
+    """Load the images to train on.
+
+    Raises:
+        FactoryFailed: The factory failed, or returned what is no data.
+        InvalidInput: A path that holds none.
+    """
+    found = _collected(plan.data, "data", plan.path.parent)
+    count = plan.data.images
+    if count is None:
+        return found
+    return Samples(images=found.images[:count], labels=found.labels[:count])
+
+
+def build_validation(plan: TrainingPlan) -> Samples | None:
+    """Load the images of ``[validation]``, or None where there is no such table."""
+    if plan.validation is None:
+        return None
+    return _collected(plan.validation, "validation", plan.path.parent)
+
+
+def build_model(plan: TrainingPlan, facts: ImageFacts) -> nn.Module:
+    """Make the model with its first weights, which the seed fixes.
+
+    Raises:
+        FactoryFailed: The factory failed, or returned no module.
+        InvalidInput: Sizes that make no network.
+    """
+    directory = plan.path.parent
+    model = _network(plan.model, facts, seed=plan.seed, directory=directory)
+    normalize, sgam = plan.model.normalize, plan.sgam
+    mean, std = _moments(normalize, facts.channels)
+    if sgam is None:
+        if mean is None or std is None:
+            return model
+        return Normalized(model, torch.tensor(mean), torch.tensor(std))
+    config = SgamConfig(grid_side=sgam.grid_side, width=sgam.width, m_min=sgam.m_min)
+    return Sgam.wrap(
+        model,
+        channels=facts.channels,
+        bounds=plan.data.bounds,
+        mean=mean,
+        std=std,
+        config=config,
+        seed=derive_seed(plan.seed, "sgam"),
+    )
+
+
+def build_recipe(plan: TrainingPlan) -> Recipe | KeepingRecipe:
+    """Make the recipe: the defence, its ramps, and the lessons of the mask around both.
+
+    Raises:
+        InvalidInput: The recipe refuses a number.
+    """
+    schedule, bounds = build_schedule(plan), plan.data.bounds
+    recipe: Recipe | KeepingRecipe = plan.defence.build(schedule, bounds)
+    if plan.ramps:
+        recipe = RampedRecipe(
+            make=lambda numbers: _with(plan, numbers, schedule, bounds),
+            ramps={name: Ramp(**ramp.model_dump()) for name, ramp in plan.ramps.items()},
+        )
+    if plan.sgam is None:
+        return recipe
+    sgam = plan.sgam
+    teacher = SaliencyTeacher(
+        method=sgam.method, layer=sgam.layer, every=sgam.every, weight=sgam.weight
+    )
+    return SgamRecipe(recipe=recipe, teacher=teacher)
+
+
+def build_schedule(plan: TrainingPlan) -> Schedule:
+    """Make the schedule; zeros of the file mean that something is left out."""
+    table = plan.schedule
+    return Schedule(
+        epochs=table.epochs,
+        batch_size=table.batch_size,
+        peak_learning_rate=table.peak_learning_rate,
+        rise=table.rise,
+        weight_decay=table.weight_decay,
+        gradient_clip=table.gradient_clip or None,
+        average_decay=table.average_decay or None,
+    )
+
+
+def build_optimization(plan: TrainingPlan) -> Optimization:
+    """Make the choice of the optimizer."""
+    return Optimization(**plan.optimizer.model_dump())
+
+
+def build_engine(plan: TrainingPlan) -> Engine:
+    """Make the engine."""
+    return Engine(**plan.engine.model_dump(exclude={"threads"}))
+
+
+def _with(
+    plan: TrainingPlan, numbers: Mapping[str, float], schedule: Schedule, bounds: Bounds
+) -> Recipe | KeepingRecipe:
+    return plan.defence.model_copy(update=dict(numbers)).build(schedule, bounds)
+
+
+def _collected(table: SourceTable, name: str, directory: Path) -> Samples:
+    source = f"{name} factory {table.factory!r}" if table.factory else f"{name} {table.path}"
+    with importing_from(directory):
+        data: object = table.path_from(directory)
+        if table.factory:
+            data = call_factory(source, table.factory, table.arguments, directory=directory)
+        try:
+            return collect_samples(data)
+        except FgmfError as error:
+            raise FactoryFailed(f"{source} cannot be used: {error}") from error
+
+
+def _network(table: BackboneTable, facts: ImageFacts, *, seed: int, directory: Path) -> nn.Module:
+    weights = derive_seed(seed, "weights")
+    if table.factory is not None:
+        source = f"model factory {table.factory!r}"
+        with importing_from(directory), isolated_randomness(weights):
+            made = call_factory(source, table.factory, table.arguments, directory=directory)
+        if not isinstance(made, nn.Module):
+            raise FactoryFailed(f"{source} must return a module, got {type(made).__name__}")
+        return made
+    network, config = _BACKBONES[str(table.backbone)]
+    sizes = {"channels": facts.channels, "image_side": facts.side, "num_classes": facts.classes}
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in table.arguments.items()}
+    try:
+        made = network(config(**{**sizes, **given}), seed=weights)
+    except TypeError as error:
+        raise InvalidInput(
+            f"expected model.arguments that {config.__name__} has, got: {error}"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise InvalidInput(f"expected a network, got {type(made).__name__}")
+    return made
+
+
+def _moments(
+    table: NormalizeTable | None, channels: int
+) -> tuple[list[float] | None, list[float] | None]:
+    """Mean and deviation, one number per channel."""
+    if table is None:
+        return None, None
+    both = []
+    for name, given in (("mean", table.mean), ("std", table.std)):
+        values = list(given) if isinstance(given, tuple) else [given] * channels
+        if len(values) != channels:
+            raise InvalidInput(
+                f"expected model.normalize.{name} as one number, or {channels}, got {len(values)}"
+            )
+        both.append(values)
+    return both[0], both[1]

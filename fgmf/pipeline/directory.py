@@ -1,0 +1,99 @@
+"""The directory that a training writes to, and the lock that keeps a second one out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fgmf.canonical import write_atomically
+from fgmf.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingDirectory:
+    """Names of the files of a training.
+
+    Attributes:
+        path: The directory.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """A copy of the recipe file."""
+        return self.path / "recipe.toml"
+
+    @property
+    def manifest(self) -> Path:
+        """What the training was."""
+        return self.path / "manifest.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """From which it goes on; gone when it is finished."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def weights(self) -> Path:
+        """Of the model at the end."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def metrics(self) -> tuple[Path, ...]:
+        """Numbers, as they come and by epoch."""
+        return self.path / "metrics.jsonl", self.path / "metrics.csv"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the directory, which is made if it is missing.
+
+        What a crash left half written is removed first.
+
+        Raises:
+            InvalidInput: Another one is in it.
+        """
+        import filelock
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise InvalidInput(
+                f"expected {self.path} for this training alone, got another that is running there"
+            ) from error
+        try:
+            for path in self._files:
+                for torn in self.path.glob(f".{path.name}.*"):
+                    torn.unlink()
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def _files(self) -> tuple[Path, ...]:
+        return (self.recipe, self.manifest, self.checkpoint, self.weights, *self.metrics)
+
+    def clear(self) -> None:
+        """Remove what an earlier training wrote; other files stay."""
+        for path in self._files:
+            path.unlink(missing_ok=True)
+
+    def write_manifest(self, document: dict[str, Any]) -> None:
+        """Write the manifest, readable."""
+        text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+        write_atomically(self.manifest, text.encode())
+
+
+def file_digest(path: Path) -> str:
+    """Return ``sha256:<hex>`` of a file's bytes."""
+    with path.open("rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()

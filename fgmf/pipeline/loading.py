@@ -1,0 +1,237 @@
+"""From the tables of a recipe file to a checked :class:`TrainingPlan`.
+
+head, data, model, schedule, ...     each against its table
+[defence]                            name -> its table
+what needs what                      compiled models, secant curvature, masks, ramps
+any problem                          all of them in one InvalidRecipeFile
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fgmf.errors import InvalidGateFile, InvalidRecipeFile, Problem
+from fgmf.gatefile.reading import read_document
+from fgmf.gatefile.tables import SourceTable, source_problems
+from fgmf.gates.problems import one_of_the_keys, problems_of
+from fgmf.pipeline.defences import DEFENCES, DefenceTable
+from fgmf.pipeline.tables import (
+    BackboneTable,
+    CollapseTable,
+    EngineTable,
+    OptimizerTable,
+    RampTable,
+    RecipeHeadTable,
+    ScheduleTable,
+    SgamTable,
+    TrainingDataTable,
+    ValidationTable,
+    WritingTable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_Checked = TypeVar("_Checked", bound=BaseModel)
+_HEAD: Final = ("schema", "seed", "output")
+_NEEDED: Final[Mapping[str, type[BaseModel]]] = {"data": TrainingDataTable, "model": BackboneTable}
+_DEFAULTED: Final[Mapping[str, type[BaseModel]]] = {
+    "schedule": ScheduleTable,
+    "optimizer": OptimizerTable,
+    "engine": EngineTable,
+    "writing": WritingTable,
+}
+_OPTIONAL: Final[Mapping[str, type[BaseModel]]] = {
+    "sgam": SgamTable,
+    "collapse": CollapseTable,
+    "validation": ValidationTable,
+}
+TABLES: Final[Mapping[str, type[BaseModel]]] = {**_NEEDED, **_DEFAULTED, **_OPTIONAL}
+KEYS: Final = (*_HEAD, "defence", "ramps", *TABLES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """A checked recipe file.
+
+    Attributes:
+        path: The file.
+        digest: ``sha256:<hex>`` of its bytes.
+        tables: Its tables as they were written.
+        output: Directory that the training writes to.
+        seed: Fixes first weights, order and every draw.
+        data: Where images come from.
+        model: Which network.
+        defence: What is minimised.
+        ramps: Numbers of the defence that move, by name.
+        schedule: Length and speed.
+        optimizer: Which one.
+        engine: How it computes.
+        writing: How often what is written.
+        sgam: The saliency mask, or None.
+        collapse: The monitor, or None.
+        validation: Robust accuracy after epochs, or None.
+    """
+
+    path: Path
+    digest: str
+    tables: Mapping[str, Any]
+    output: Path
+    seed: int
+    data: TrainingDataTable
+    model: BackboneTable
+    defence: DefenceTable
+    ramps: Mapping[str, RampTable]
+    schedule: ScheduleTable
+    optimizer: OptimizerTable
+    engine: EngineTable
+    writing: WritingTable
+    sgam: SgamTable | None = None
+    collapse: CollapseTable | None = None
+    validation: ValidationTable | None = None
+
+
+@dataclass(kw_only=True)
+class _Reader:
+    tables: Mapping[str, Any]
+    problems: list[Problem] = field(default_factory=list)
+
+    def report(self, location: str, expected: str, got: str) -> None:
+        self.problems.append(Problem(location=location, expected=expected, got=got))
+
+    def checked(self, table: type[_Checked], value: object, *place: str) -> _Checked | None:
+        if issubclass(table, SourceTable):
+            for problem in source_problems(value):
+                self.report(".".join((*place, problem.location)), problem.expected, problem.got)
+        try:
+            return table.model_validate(value)
+        except ValidationError as error:
+            self.problems += problems_of(error, prefix=place, model=table)
+            return None
+
+
+def load_recipe_file(path: Path) -> TrainingPlan:
+    """Read a recipe file and check all of it.
+
+    Args:
+        path: A TOML file.
+
+    Raises:
+        InvalidRecipeFile: With every problem of the file.
+    """
+    try:
+        document = read_document(path)
+    except InvalidGateFile as error:
+        raise InvalidRecipeFile(str(path), error.problems) from None
+    return _checked(document.tables, path, document.digest)
+
+
+def plan_of(tables: Mapping[str, Any], path: Path) -> TrainingPlan:
+    """Check tables that were read before, such as those of a manifest.
+
+    Args:
+        tables: Of a recipe file.
+        path: Where it was; paths and factories are taken from its directory.
+
+    Raises:
+        InvalidRecipeFile: With every problem.
+    """
+    return _checked(tables, path, "")
+
+
+def _checked(tables: Mapping[str, Any], path: Path, digest: str) -> TrainingPlan:
+    reader = _Reader(tables=tables)
+    found = _read(reader)
+    if not reader.problems:
+        _check_together(reader, found)
+    if reader.problems:
+        raise InvalidRecipeFile(str(path), list(dict.fromkeys(reader.problems)))
+    head = found.pop("head")
+    return TrainingPlan(
+        path=path,
+        digest=digest,
+        tables=tables,
+        output=path.parent / head.output,
+        seed=head.seed,
+        **found,
+    )
+
+
+def _read(reader: _Reader) -> dict[str, Any]:
+    tables = reader.tables
+    for key in tables:
+        if key not in KEYS:
+            reader.report(key, one_of_the_keys(KEYS, key), "an unknown key")
+    found: dict[str, Any] = {
+        "head": reader.checked(RecipeHeadTable, {k: v for k, v in tables.items() if k in _HEAD})
+    }
+    for name, table in TABLES.items():
+        if name in tables or name in _DEFAULTED:
+            found[name] = reader.checked(table, tables.get(name, {}), name)
+        elif name in _NEEDED:
+            reader.report(name, f"a table [{name}]", "nothing")
+    found["defence"] = _defence(reader)
+    found["ramps"] = _ramps(reader)
+    _check_model(reader)
+    return found
+
+
+def _defence(reader: _Reader) -> DefenceTable | None:
+    value = reader.tables.get("defence")
+    if not isinstance(value, dict):
+        got = "nothing" if value is None else repr(value)[:80]
+        reader.report("defence", "a table [defence] with a `name`", got)
+        return None
+    name = value.get("name")
+    if not isinstance(name, str) or name not in DEFENCES:
+        got = repr(name)[:80] if "name" in value else "nothing"
+        reader.report("defence.name", f"one of {', '.join(DEFENCES)}", got)
+        return None
+    return reader.checked(DEFENCES[name], value, "defence")
+
+
+def _ramps(reader: _Reader) -> dict[str, RampTable]:
+    value = reader.tables.get("ramps", {})
+    if not isinstance(value, dict):
+        reader.report("ramps", "tables [ramps.NAME]", repr(value)[:80])
+        return {}
+    checked = {name: reader.checked(RampTable, each, "ramps", name) for name, each in value.items()}
+    return {name: ramp for name, ramp in checked.items() if ramp is not None}
+
+
+def _check_model(reader: _Reader) -> None:
+    model = reader.tables.get("model")
+    if not isinstance(model, dict):
+        return
+    given = [key for key in ("backbone", "factory") if key in model]
+    if len(given) != 1:
+        got = "both" if given else "nothing"
+        reader.report("model.backbone", "a `backbone`, or a `factory` instead of one", got)
+
+
+def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
+    """What one table needs of another."""
+    defence, engine, optimizer = found["defence"], found["engine"], found["optimizer"]
+    numbers = {
+        name
+        for name, value in defence.model_dump().items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    for name in sorted(set(found["ramps"]) - (numbers - {"warm_up", "epsilon"})):
+        allowed = ", ".join(sorted(numbers - {"warm_up", "epsilon"})) or "(none)"
+        reader.report(f"ramps.{name}", f"a number of {defence.name}: {allowed}", repr(name))
+    if engine.mixed_precision == "float16" and not engine.device.startswith("cuda"):
+        reader.report("engine.mixed_precision", "bfloat16 on this device", "'float16'")
+    exact = optimizer.name == "curvature-aware" and optimizer.curvature_mode == "exact"
+    if engine.compiled and exact:
+        expected = '"secant" on compiled models, which have no second derivatives'
+        reader.report("optimizer.curvature_mode", expected, "'exact'")
+    validation = found.get("validation")
+    if defence.budget is None and validation is not None and validation.epsilon is None:
+        reader.report("validation.epsilon", "a budget, as the defence has none", "nothing")
+    if defence.budget is None and "collapse" in found:
+        reader.report("collapse", "a defence with a budget, which it looks for", defence.name)

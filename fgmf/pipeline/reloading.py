@@ -1,0 +1,54 @@
+"""The model of a finished training, made again and checked against the manifest."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from fgmf.errors import StaleEvidence
+from fgmf.pipeline.building import ImageFacts, build_model
+from fgmf.pipeline.directory import TrainingDirectory, file_digest
+from fgmf.pipeline.loading import plan_of
+from fgmf.pipeline.manifest import read_manifest, weights_digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+
+def load_trained(path: Path) -> nn.Module:
+    """Return the model of a finished training.
+
+    Args:
+        path: The directory that it wrote to.
+
+    Returns:
+        In evaluation mode, on the CPU.
+
+    Raises:
+        StaleEvidence: There is no finished training, or its weights are others than it wrote.
+    """
+    directory = TrainingDirectory(path=path)
+    manifest = read_manifest(directory.manifest)
+    if manifest is None or manifest["state"] == "running":
+        got = "none" if manifest is None else "one that is not finished; `fgmf train` goes on"
+        raise StaleEvidence(f"expected a finished training in {path}, got {got}")
+    result = manifest["result"]
+    if file_digest(directory.weights) != result["weights_file"]:
+        raise StaleEvidence(f"expected the weights that {path} names in its manifest, got others")
+    plan = plan_of(manifest["recipe"], (path / manifest["recipe_file"]["path"]).resolve())
+    images = manifest["images"]
+    facts = ImageFacts(channels=images["channels"], side=images["side"], classes=images["classes"])
+    model = build_model(plan, facts)
+    try:
+        model.load_state_dict(load_file(directory.weights))
+    except (SafetensorError, RuntimeError) as error:
+        reason = json.dumps(str(error).splitlines()[0])
+        raise StaleEvidence(f"expected weights of this model in {path}, got: {reason}") from error
+    if weights_digest(model.state_dict()) != result["weights"]:
+        raise StaleEvidence(f"expected the weights that {path} names in its manifest, got others")
+    return model.eval()

@@ -1,0 +1,162 @@
+"""The tables of a recipe file that are not the defence, as pydantic models."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from fgmf.gatefile.tables import NormalizeTable, Seed, SourceTable, Table
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Backbone = Literal["cnn", "vit", "hybrid"]
+
+
+class RecipeHeadTable(Table):
+    """The keys at the top of a recipe file."""
+
+    schema_version: Annotated[int, Field(json_schema_extra={"const": 1})] = Field(alias="schema")
+    """Version of the format; 1 is the only one."""
+    output: Annotated[str, Field(min_length=1)]
+    """Directory that the training writes to, from the recipe file's."""
+    seed: Seed = 0
+    """Fixes first weights, order and every draw."""
+
+    @field_validator("schema_version")
+    @classmethod
+    def _known_version(cls, value: int) -> int:
+        if value != 1:
+            raise ValueError("1, the version of the format that this release reads")
+        return value
+
+
+class TrainingDataTable(SourceTable):
+    """``[data]``: the images to train on."""
+
+    bounds: tuple[float, float] = (0.0, 1.0)
+    """Lowest and highest valid pixel value; budgets are in these units."""
+    images: Count | None = None
+    """Only the first so many."""
+
+    @field_validator("bounds")
+    @classmethod
+    def _bounds(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not (all(map(math.isfinite, value)) and value[0] < value[1]):
+            raise ValueError("two numbers, the lower one first")
+        return value
+
+
+class BackboneTable(Table):
+    """``[model]``: a network of ours by name, or a factory that returns one."""
+
+    backbone: Backbone | None = None
+    """A network of ours; sides, channels and classes are those of the images."""
+    factory: str | None = None
+    """``package.module:function`` that returns a new module, instead of a backbone."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Sizes of the backbone, or keyword arguments of the factory."""
+    normalize: NormalizeTable | None = None
+    """Subtracted and divided by in front of the model, which then takes images in the bounds."""
+
+
+class ScheduleTable(Table):
+    """``[schedule]``: how long, and how fast."""
+
+    epochs: Count = 14
+    batch_size: Count = 128
+    peak_learning_rate: Positive = 4e-3
+    rise: BelowOne = 0.3
+    """Share of the updates over which the rate rises."""
+    weight_decay: NotNegative = 1e-4
+    gradient_clip: NotNegative = 5.0
+    """Largest norm of the gradient; 0 does not clip."""
+    average_decay: BelowOne = 0.98
+    """Of the moving average of the weights, with which the model ends; 0 keeps the last weights."""
+
+
+class OptimizerTable(Table):
+    """``[optimizer]``: which, and the shape of its rate."""
+
+    name: Literal["adamw", "sgd", "curvature-aware"] = "adamw"
+    shape: Literal["one-cycle", "cosine", "constant", "steps"] = "one-cycle"
+    momentum: BelowOne = 0.9
+    curvature_every: Count = 10
+    """Updates between two estimates of `curvature-aware`."""
+    curvature_mode: Literal["exact", "secant"] = "exact"
+    """Of `curvature-aware`; compiled models have secant curvature only."""
+
+
+class EngineTable(Table):
+    """``[engine]``: how the arithmetic is done."""
+
+    device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$")] = "cpu"
+    mixed_precision: Literal["bfloat16", "float16"] | None = None
+    channels_last: bool = False
+    compiled: bool = False
+    backend: str = "inductor"
+    """Of `torch.compile`."""
+    accumulate: Count = 1
+    """Parts that a batch is computed in, one after the other."""
+    threads: Count | None = None
+    """Of torch on the CPU; the same weights need the same number."""
+
+
+class SgamTable(Table):
+    """``[sgam]``: a saliency mask in front of the model, and lessons for it."""
+
+    grid_side: Count = 7
+    width: Count = 16
+    m_min: Annotated[float, Field(ge=0.02, lt=1)] = 0.5
+    method: Literal["layer-cam", "grad-cam++"] = "layer-cam"
+    layer: str | None = None
+    every: Count = 8
+    weight: Positive = 1.0
+
+
+class RampTable(Table):
+    """One of ``[ramps.NAME]``: a number of the defence that moves during the training."""
+
+    start: float = 0.0
+    end: float
+    until: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the training over which it moves."""
+    smooth: bool = False
+    """Half a cosine instead of a line."""
+
+
+class WritingTable(Table):
+    """``[writing]``: what is written while it trains, and how often."""
+
+    checkpoint_seconds: Positive = 60.0
+    checkpoint_updates: Count | None = None
+    """Also after so many updates."""
+    metrics_every: Count = 10
+    """Updates between two lines of metrics."""
+    tensorboard: bool = False
+
+
+class CollapseTable(Table):
+    """``[collapse]``: the monitor of catastrophic overfitting."""
+
+    every: Count = 50
+    max_images: Count = 64
+    gap: Positive = 0.09
+    """Of one-step less iterative accuracy, from which it is an alarm."""
+    stop: bool = False
+    """End the training at an alarm, which the manifest then names."""
+
+
+class ValidationTable(SourceTable):
+    """``[validation]``: robust accuracy on images that are not trained on, after some epochs."""
+
+    images: Count = 100
+    every: Count = 1
+    """Epochs between two validations; the last one is always validated."""
+    epsilon: float | str | None = None
+    """Budget of the attacks; by default the defence's own."""
+    suite: Literal["quick", "standard"] = "quick"

@@ -1,0 +1,106 @@
+"""Checkpoints: the whole state of a training in one file, which is there whole or not at all.
+
+every `seconds`, or every so many updates, and at the end:
+    state between two updates -> bytes -> temporary name -> fsync -> rename
+
+They are loaded as tensors and plain values (`weights_only`); nothing in them is executed.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import time
+import zipfile
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from fgmf.canonical import write_atomically
+from fgmf.errors import InvalidInput, StaleEvidence
+from fgmf.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fgmf.training.run import TrainingRun
+
+_FORMAT: Final = "fgmf-checkpoint/1"
+
+
+class CheckpointWriter(Callback):
+    """Writes checkpoints; the last of the callbacks, so that it has what the others keep.
+
+    Args:
+        path: One file, replaced each time.
+        identity: What the training is, by name: digests of recipe, data, first weights. A
+            checkpoint of another training is refused by them.
+        seconds: Between two checkpoints.
+        updates: Updates between two checkpoints, besides; None goes by time alone.
+
+    Raises:
+        InvalidInput: An interval that is none.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Mapping[str, str],
+        *,
+        seconds: float = 60.0,
+        updates: int | None = None,
+    ) -> None:
+        if not seconds > 0 or (updates is not None and updates < 1):
+            raise InvalidInput(f"expected intervals above 0, got {seconds!r} and {updates!r}")
+        self._path, self._identity = path, dict(identity)
+        self._seconds, self._updates = seconds, updates
+        self._last = time.monotonic()
+
+    def after_update(self, run: TrainingRun) -> None:
+        """Write, if it is time."""
+        late = time.monotonic() - self._last >= self._seconds
+        if late or (self._updates is not None and run.step % self._updates == 0):
+            self._write(run)
+
+    def end(self, run: TrainingRun) -> None:
+        """Write the end, so that nothing is trained again."""
+        self._write(run)
+
+    def _write(self, run: TrainingRun) -> None:
+        stream = io.BytesIO()
+        document = {"format": _FORMAT, "identity": self._identity, "state": run.state_dict()}
+        torch.save(document, stream)
+        write_atomically(self._path, stream.getvalue())
+        self._last = time.monotonic()
+
+
+def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
+    """Read the state of a training.
+
+    Args:
+        path: The file.
+        identity: Of the training that goes on.
+
+    Returns:
+        What :meth:`TrainingRun.load_state_dict` takes, on the CPU.
+
+    Raises:
+        StaleEvidence: The file is damaged, of another form, or of another training.
+    """
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise StaleEvidence(f"expected a checkpoint at {path}, got: {reason[:200]}") from error
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise StaleEvidence(f"expected a checkpoint of the form {_FORMAT} at {path}, got another")
+    own, kept = dict(identity), document["identity"]
+    changed = [name for name in sorted({*own, *kept}) if own.get(name) != kept.get(name)]
+    if changed:
+        raise StaleEvidence(
+            f"expected a checkpoint of this training at {path}, got one with another "
+            f"{', '.join(changed)}; start anew, or train into another directory"
+        )
+    state: dict[str, Any] = document["state"]
+    return state

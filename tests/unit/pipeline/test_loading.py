@@ -1,0 +1,147 @@
+"""Recipe files: every problem at once, each at its key; what is sound becomes a plan."""
+
+from __future__ import annotations
+
+import pickle
+import tomllib
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+from unit.pipeline.recipe_files import RECIPE, written
+
+from fgmf.errors import InvalidRecipeFile
+from fgmf.pipeline import recipe_schema
+from fgmf.pipeline.defences import DEFENCES
+from fgmf.pipeline.loading import load_recipe_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BROKEN = """
+schema = 2
+sede = 7
+
+[data]
+path = "there"
+factory = "not a factory"
+bounds = [1, 0]
+
+[model]
+backbone = "alexnet"
+factory = "shop:model"
+
+[defence]
+name = "pgd"
+epsilon = "8/0"
+steps = 0
+
+[schedule]
+epochs = 0
+rise = 1.0
+
+[optimizer]
+name = "adam"
+
+[ramps.beta]
+until = 2
+
+[engine]
+device = "tpu"
+"""
+
+
+def problems(path: Path) -> dict[str, str]:
+    with pytest.raises(InvalidRecipeFile) as caught:
+        load_recipe_file(path)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - ours
+    return {p.location: f"{p.expected}, got {p.got}" for p in caught.value.problems}
+
+
+class TestLoading:
+    def test_a_sound_file(self, tmp_path: Path) -> None:
+        plan = load_recipe_file(written(tmp_path))
+        assert plan.output == tmp_path / "out"
+        assert (plan.seed, plan.data.images, plan.defence.name) == (7, 120, "scor-pio-2")
+        assert plan.defence.budget == pytest.approx(0.1)
+        assert plan.sgam is plan.collapse is plan.validation is None
+        jsonschema.validate(tomllib.loads(RECIPE), recipe_schema())
+
+    def test_every_problem_at_once(self, tmp_path: Path) -> None:
+        found = problems(written(tmp_path, BROKEN))
+        assert set(found) == {
+            "schema",
+            "sede",
+            "output",
+            "data.path",
+            "data.factory",
+            "data.bounds",
+            "model.backbone",
+            "defence.epsilon",
+            "defence.steps",
+            "schedule.epochs",
+            "schedule.rise",
+            "optimizer.name",
+            "ramps.beta.end",
+            "ramps.beta.until",
+            "engine.device",
+        }
+        assert "seed" in found["sede"]
+        assert found["schedule.epochs"] == "a whole number >= 1, got 0"
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(tomllib.loads(BROKEN), recipe_schema())
+
+    @pytest.mark.parametrize(
+        ("old", "new", "location"),
+        [
+            ('name = "scor-pio-2"', 'name = "magic"', "defence.name"),
+            ('name = "scor-pio-2"', "", "defence.name"),
+            ('[defence]\nname = "scor-pio-2"\nepsilon = "1/10"\nevery = 2', "", "defence"),
+            ("every = 2", "evry = 2", "defence.evry"),
+            ('epsilon = "1/10"', "epsilon = 0", "defence.epsilon"),
+            ('epsilon = "1/10"', "", "defence.epsilon"),
+            ("schema = 1", "schema = ", "line 2, column 10"),
+        ],
+    )
+    def test_single_mistakes(self, old: str, new: str, location: str, tmp_path: Path) -> None:
+        assert list(problems(written(tmp_path, RECIPE.replace(old, new)))) == [location]
+
+    @pytest.mark.parametrize(
+        ("tables", "location"),
+        [
+            ("[ramps.gamma]\nend = 1.0", "ramps.gamma"),
+            ("[ramps.epsilon]\nend = 1.0", "ramps.epsilon"),
+            ('[engine]\nmixed_precision = "float16"', "engine.mixed_precision"),
+            (
+                '[engine]\ncompiled = true\n[optimizer]\nname = "curvature-aware"',
+                "optimizer.curvature_mode",
+            ),
+        ],
+    )
+    def test_tables_that_do_not_go_together(
+        self, tables: str, location: str, tmp_path: Path
+    ) -> None:
+        assert list(problems(written(tmp_path, RECIPE, tables))) == [location]
+
+    def test_what_needs_a_budget(self, tmp_path: Path) -> None:
+        plain = RECIPE.replace(
+            'name = "scor-pio-2"\nepsilon = "1/10"\nevery = 2', 'name = "standard"'
+        )
+        more = '[validation]\nfactory = "fgmf.datasets:digits"\n[collapse]\n'
+        assert list(problems(written(tmp_path, plain, more))) == ["validation.epsilon", "collapse"]
+
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        assert list(problems(tmp_path / "none.toml")) == ["(the whole file)"]
+
+
+@pytest.mark.parametrize("name", DEFENCES)
+def test_every_defence_has_its_name_and_builds_a_recipe(name: str) -> None:
+    from fgmf.training import Schedule
+
+    needed = {"epsilon": 0.25} if "epsilon" in DEFENCES[name].model_fields else {}
+    table = DEFENCES[name].model_validate({"name": name, **needed})
+    recipe = table.build(Schedule(epochs=3), (-1.0, 1.0))
+    assert recipe.schedule.epochs == 3
+    assert recipe.bounds == (-1.0, 1.0)
+    assert "0.25" in repr(recipe) or not needed
+    assert min(recipe.passes) >= 1

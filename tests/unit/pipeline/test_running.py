@@ -1,0 +1,232 @@
+"""Trainings by recipe files: killed and gone on, finished, refused, read back into a gate."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from unit.pipeline.recipe_files import RECIPE, written
+
+import fgmf.canonical
+from fgmf.datasets import digits
+from fgmf.errors import FactoryFailed, InvalidInput, StaleEvidence
+from fgmf.pipeline import trained_model
+from fgmf.pipeline.loading import load_recipe_file
+from fgmf.pipeline.running import TrainingOutcome, TrainingRequest, run_training
+from fgmf.training import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fgmf.training import TrainingRun
+
+SGAM = "[sgam]\ngrid_side = 4\nwidth = 8\nevery = 3\n"
+
+
+class Killed(Callback):
+    """SIGKILL at an update: no cleaning up of any kind."""
+
+    def __init__(self, step: int, event: str) -> None:
+        self._step, self._event = step, event
+
+    def after_step(self, run: TrainingRun) -> None:
+        if self._event == "after_step" and run.step + 1 == self._step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def after_update(self, run: TrainingRun) -> None:
+        if self._event == "after_update" and run.step == self._step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._event == "writing" and run.step == self._step:
+            fgmf.canonical.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_a_child(work: Callable[[], object]) -> int:
+    """Run something in a copy of this process, and return the signal that ended it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of the test runner
+        child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.WTERMSIG(os.waitpid(child, 0)[1])
+
+
+def train(path: Path, **request: object) -> TrainingOutcome:
+    return run_training(load_recipe_file(path), TrainingRequest(**request))  # type: ignore[arg-type]
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "out" / "weights.safetensors").read_bytes()
+
+
+class TestKilled:
+    @pytest.mark.parametrize("more", ["", SGAM], ids=["plain", "masked"])
+    def test_ends_with_the_same_file(self, more: str, tmp_path: Path) -> None:
+        """In the middle of an update, after one, in the middle of writing; 10 updates in all."""
+        whole, parts = (written(tmp_path / name, RECIPE, more) for name in ("whole", "parts"))
+        train(whole)
+        kills = ((1, "after_update"), (3, "after_step"), (6, "writing"), (9, "after_update"))
+        notes: list[str] = []
+        for step, event in kills:
+            bomb = (Killed(step, event),)
+            assert in_a_child(lambda bomb=bomb: train(parts, callbacks=bomb)) == signal.SIGKILL
+            manifest = json.loads((parts.parent / "out" / "manifest.json").read_text())
+            assert manifest["state"] == "running"
+        if not more:
+            assert [
+                p for p in (parts.parent / "out").iterdir() if p.name.startswith(".check")
+            ] == []
+        outcome = train(parts, notify=notes.append, callbacks=(Callback(),))
+        assert notes == ["goes on after update 8 of 10"]
+        assert (outcome.steps, outcome.already) == (10, False)
+        assert weights(whole.parent) == weights(parts.parent)
+        manifest = json.loads((parts.parent / "out" / "manifest.json").read_text())
+        assert [s["from_update"] for s in manifest["sessions"]] == [0, 0, 2, 4, 8]
+        assert not (parts.parent / "out" / "checkpoint.pt").exists()
+
+
+class TestOutcome:
+    @pytest.fixture
+    def recipe(self, tmp_path: Path) -> Path:
+        path = written(tmp_path)
+        train(path)
+        return path
+
+    def test_is_a_model_for_a_gate(self, recipe: Path) -> None:
+        out = recipe.parent / "out"
+        model = trained_model(str(out))
+        assert not model.training
+        assert model(digits("test").images[:3]).shape == (3, 10)
+        for name, value in load_file(out / "weights.safetensors").items():
+            assert torch.equal(model.state_dict()[name], value)
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert manifest["state"] == "finished"
+        assert len(manifest["result"]["losses"]) == 2
+        assert manifest["result"]["forward_passes"] > 120 * 2 * 2
+        assert "AmoRecipe" in manifest["objective"]
+        assert (out / "recipe.toml").read_bytes() == recipe.read_bytes()
+
+    def test_is_not_made_twice(self, recipe: Path) -> None:
+        before = (recipe.parent / "out" / "manifest.json").read_bytes()
+        again = train(recipe)
+        assert (again.already, again.steps) == (True, 10)
+        assert (recipe.parent / "out" / "manifest.json").read_bytes() == before
+
+    def test_another_recipe_is_refused_or_starts_anew(self, recipe: Path) -> None:
+        written(recipe.parent, RECIPE.replace("every = 2", "every = 3"))
+        with pytest.raises(StaleEvidence, match=r"another recipe.*--restart"):
+            train(recipe)
+        old = weights(recipe.parent)
+        outcome = train(recipe, restart=True)
+        assert not outcome.already
+        assert weights(recipe.parent) != old
+
+    def test_how_often_is_written_is_no_other_recipe(self, recipe: Path) -> None:
+        written(recipe.parent, RECIPE.replace("metrics_every = 1", "metrics_every = 2"))
+        assert train(recipe).already
+
+    def test_other_weights_are_refused(self, recipe: Path) -> None:
+        path = recipe.parent / "out" / "weights.safetensors"
+        contents = bytearray(path.read_bytes())
+        contents[-1] ^= 1
+        path.write_bytes(contents)
+        with pytest.raises(StaleEvidence, match="got others"):
+            trained_model(str(path.parent))
+
+    def test_no_training_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(StaleEvidence, match="finished training"):
+            trained_model(str(tmp_path))
+
+    def test_only_one_at_a_time(self, recipe: Path) -> None:
+        import filelock
+
+        with (
+            filelock.FileLock(recipe.parent / "out" / ".lock"),
+            pytest.raises(InvalidInput, match="another that is running"),
+        ):
+            train(recipe)
+
+
+class TestParts:
+    def test_validation_collapse_and_ramps(self, tmp_path: Path) -> None:
+        more = """
+[validation]
+factory = "fgmf.datasets:digits"
+arguments = { split = "test" }
+images = 20
+[collapse]
+every = 2
+max_images = 8
+[ramps.weight]
+end = 0.5
+"""
+        path = written(tmp_path, RECIPE, more)
+        train(path)
+        lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        epochs = [row for row in rows if row["kind"] == "epoch"]
+        assert len(epochs) == 2
+        assert all(0 <= row["robust_accuracy"] <= row["clean_accuracy"] + 1 for row in epochs)
+        assert sum("collapse_gap" in row for row in rows if row["kind"] == "update") == 5
+        plain = written(tmp_path / "plain")
+        train(plain)
+        assert weights(tmp_path) != weights(plain.parent)  # the ramp
+
+    def test_watching_changes_no_weight(self, tmp_path: Path) -> None:
+        more = """
+[validation]
+factory = "fgmf.datasets:digits"
+images = 10
+[collapse]
+every = 3
+max_images = 8
+"""
+        plain, watched = written(tmp_path / "a"), written(tmp_path / "b", RECIPE, more)
+        train(plain)
+        train(watched)
+        assert weights(plain.parent) == weights(watched.parent)
+
+    def test_a_collapse_can_stop_it(self, tmp_path: Path) -> None:
+        path = written(tmp_path, RECIPE, "[collapse]\nevery = 1\ngap = 0.001\nstop = true\n")
+        outcome = train(path)
+        if outcome.stopped:  # pragma: no branch
+            assert "collapse monitor" in outcome.stopped
+            manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+            assert manifest["state"] == "stopped"
+
+    def test_models_of_users(self, tmp_path: Path) -> None:
+        (tmp_path / "shop_nets.py").write_text(
+            "import torch\n"
+            "def net(hidden):\n"
+            "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, hidden),\n"
+            "        torch.nn.ReLU(), torch.nn.Linear(hidden, 10))\n"
+            "def none():\n"
+            "    return 3\n"
+        )
+        model = 'backbone = "cnn"\narguments = { widths = [4], hidden = 8 }'
+        own = (
+            'factory = "shop_nets:net"\narguments = { hidden = 6 }\n'
+            "normalize = { mean = 0.3, std = 0.2 }"
+        )
+        path = written(tmp_path, RECIPE.replace(model, own))
+        train(path)
+        restored = trained_model(str(tmp_path / "out"))
+        assert "backbone.1.weight" in restored.state_dict()
+        none = written(tmp_path / "b", RECIPE.replace(model, 'factory = "shop_nets:none"'))
+        (tmp_path / "b" / "shop_nets.py").write_text((tmp_path / "shop_nets.py").read_text())
+        with pytest.raises(FactoryFailed, match="shop_nets"):
+            train(none)
+
+    def test_sizes_that_a_backbone_has_not(self, tmp_path: Path) -> None:
+        path = written(tmp_path, RECIPE.replace("hidden = 8", "hiden = 8"))
+        with pytest.raises(InvalidInput, match="hiden"):
+            train(path)

@@ -1,0 +1,270 @@
+"""A training that is cut off anywhere and goes on from its checkpoint ends with the same bits."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+from unit.training.trainings import AMO, SCHEDULE, bits, network, same, some
+
+from fgmf.backbones import ConvNet, ConvNetConfig
+from fgmf.errors import InvalidInput, StaleEvidence
+from fgmf.scorpio import Ramp
+from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
+from fgmf.training import (
+    Callback,
+    CheckpointWriter,
+    Engine,
+    KeepingRecipe,
+    MetricsWriter,
+    NFgsmRecipe,
+    Optimization,
+    Pruning,
+    RampedRecipe,
+    Recipe,
+    SgamRecipe,
+    StandardRecipe,
+    TradesRecipe,
+    TrainingRun,
+    TrainingSettings,
+    read_checkpoint,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+IDENTITY = {"recipe": "one"}
+
+
+def masked() -> nn.Module:
+    net = ConvNet(ConvNetConfig(image_side=8, widths=(4,), hidden=8), seed=3)
+    return Sgam.wrap(net, channels=1, config=SgamConfig(grid_side=4, width=8), seed=2)
+
+
+class Cut(Callback):
+    """Ends the process's training without a word, as a kill does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_update(self, run: TrainingRun) -> None:
+        if run.step == self.step:
+            raise RuntimeError("cut")
+
+
+def trained(
+    make: Callable[[], nn.Module],
+    recipe: Recipe | KeepingRecipe,
+    folder: Path,
+    *,
+    cuts: tuple[int, ...] = (),
+    **settings: Any,
+) -> tuple[nn.Module, TrainingRun]:
+    """Train with a checkpoint after every third update, cut off after each step of `cuts`."""
+    for cut in (*cuts, None):
+        torch.rand(3)  # global generators are in another state each time
+        model = make()
+        path = folder / "checkpoint.pt"
+        writer = CheckpointWriter(path, IDENTITY, seconds=1e9, updates=3)
+        callbacks = (MetricsWriter(folder, every=1), writer, Cut(-1 if cut is None else cut))
+        run = TrainingRun(
+            model, some(), recipe, TrainingSettings(seed=5, callbacks=callbacks, **settings)
+        )
+        if path.exists():
+            run.load_state_dict(read_checkpoint(path, IDENTITY))
+        with contextlib.nullcontext() if cut is None else pytest.raises(RuntimeError, match="cut"):
+            run.finish()
+    return model, run
+
+
+TRADES = TradesRecipe(epsilon=0.1, steps=1, schedule=SCHEDULE)
+RAMPED = RampedRecipe(
+    make=lambda numbers: replace(TRADES, beta=numbers["beta"]),
+    ramps={"beta": Ramp(start=1.0, end=6.0, until=0.7)},
+)
+CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "draws of all generators": (network, NFgsmRecipe(epsilon=0.1, schedule=SCHEDULE), {}),
+    "stored perturbations and curvature": (network, AMO, {}),
+    "mask and its lessons": (
+        masked,
+        SgamRecipe(recipe=AMO, teacher=SaliencyTeacher(every=3)),
+        {},
+    ),
+    "curvature of the optimizer": (
+        network,
+        StandardRecipe(schedule=SCHEDULE),
+        {"optimization": Optimization(name="curvature-aware", curvature_every=3)},
+    ),
+    "momentum and steps": (
+        network,
+        StandardRecipe(schedule=replace(SCHEDULE, average_decay=None)),
+        {"optimization": Optimization(name="sgd", shape="steps")},
+    ),
+    "parts of batches": (network, AMO, {"engine": Engine(accumulate=3)}),
+}
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("case", CASES, ids=str)
+    def test_bit_by_bit_from_anywhere(self, case: str, tmp_path: Path) -> None:
+        """8 updates; cut in the first epoch, at its end, in the second; some are made again."""
+        make, recipe, settings = CASES[case]
+        whole, first = trained(make, recipe, tmp_path / "whole", **settings)
+        parts, second = trained(make, recipe, tmp_path / "parts", cuts=(3, 4, 5, 7), **settings)
+        assert same(bits(whole), bits(parts))
+        assert first.losses == second.losses
+        assert not same(bits(whole), bits(make()))
+
+    def test_numbers_that_move(self, tmp_path: Path) -> None:
+        whole, _ = trained(network, RAMPED, tmp_path / "whole")
+        parts, _ = trained(network, RAMPED, tmp_path / "parts", cuts=(4,))
+        still, _ = trained(network, TRADES, tmp_path / "still")
+        assert same(bits(whole), bits(parts))
+        assert not same(bits(whole), bits(still))
+
+    def test_metrics_say_every_update_once(self, tmp_path: Path) -> None:
+        trained(network, AMO, tmp_path / "whole")
+        trained(network, AMO, tmp_path / "parts", cuts=(4, 5, 7))
+        names = ("metrics.jsonl", "metrics.csv")
+        for name in names:
+            texts = [(tmp_path / part / name).read_text() for part in ("whole", "parts")]
+            rows = [[_timeless(line) for line in text.splitlines()] for text in texts]
+            assert rows[0] == rows[1]
+        lines = (tmp_path / "parts" / names[0]).read_text().splitlines()
+        assert len(lines) == 8 + 2
+
+    def test_another_state_is_another_end(self, tmp_path: Path) -> None:
+        """The comparison above can fail: without the objective's state the weights differ."""
+        whole, _ = trained(network, AMO, tmp_path / "whole")
+        with pytest.raises(RuntimeError, match="cut"):
+            TrainingRun(network(), some(), AMO, _settings(tmp_path, callbacks=(Cut(4),))).finish()
+        model = network()
+        run = TrainingRun(model, some(), AMO, _settings(tmp_path, callbacks=(Cut(-1),)))
+        state = read_checkpoint(tmp_path / "c.pt", IDENTITY)
+        state["objective"]["store"]["values"].zero_()
+        run.load_state_dict(state)
+        run.finish()
+        assert not same(bits(whole), bits(model))
+
+
+def _timeless(line: str) -> str:
+    """Without the seconds: a key of a line, the fifth field of a row."""
+    if line.startswith("{"):
+        return re.sub(r'"seconds": [\d.]+', "", line)
+    return ",".join(line.split(",")[:4])
+
+
+def _settings(folder: Path, **settings: Any) -> TrainingSettings:
+    writer = CheckpointWriter(folder / "c.pt", IDENTITY, seconds=1e9, updates=3)
+    callbacks = (writer, *settings.pop("callbacks", ()))
+    return TrainingSettings(seed=5, callbacks=callbacks, **settings)
+
+
+class TestCheckpoints:
+    def test_of_another_training(self, tmp_path: Path) -> None:
+        TrainingRun(network(), some(), AMO, _settings(tmp_path)).finish()
+        with pytest.raises(StaleEvidence, match="another recipe"):
+            read_checkpoint(tmp_path / "c.pt", {"recipe": "two"})
+
+    @pytest.mark.parametrize("damage", ["cut", "other", "code", "missing"])
+    def test_damaged(self, damage: str, tmp_path: Path) -> None:
+        """Cut short, no checkpoint at all, one that would run code, none."""
+        path = tmp_path / "c.pt"
+        TrainingRun(network(), some(), AMO, _settings(tmp_path)).finish()
+        if damage == "cut":
+            path.write_bytes(path.read_bytes()[:-200])
+        elif damage == "other":
+            torch.save({"format": "other"}, path)
+        elif damage == "code":
+            torch.save({"format": Cut(1)}, path)
+        else:
+            path.unlink()
+        with pytest.raises(StaleEvidence, match="expected a checkpoint"):
+            read_checkpoint(path, IDENTITY)
+
+    def test_nothing_else_is_left_in_the_directory(self, tmp_path: Path) -> None:
+        TrainingRun(network(), some(), AMO, _settings(tmp_path)).finish()
+        assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+
+    def test_intervals(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidInput, match="intervals above 0"):
+            CheckpointWriter(tmp_path / "c.pt", IDENTITY, updates=0)
+
+    def test_lost_metrics_are_said(self, tmp_path: Path) -> None:
+        writer = MetricsWriter(tmp_path)
+        writer.load_state_dict({"length": 10, "epochs": []})
+        run = TrainingRun(network(), some(), AMO, TrainingSettings(callbacks=(writer,)))
+        with pytest.raises(StaleEvidence, match="bytes of metrics"):
+            run.finish()
+
+
+class TestCallbacks:
+    def test_are_told_in_order(self) -> None:
+        seen: list[str] = []
+
+        class Listener(Callback):
+            def begin(self, run: TrainingRun) -> None:
+                seen.append("begin")
+
+            def before_step(self, run: TrainingRun) -> None:
+                assert all(p.grad is not None for p in run.model.parameters())
+                seen.append("before")
+
+            def after_step(self, run: TrainingRun) -> None:
+                seen.append("after")
+
+            def after_update(self, run: TrainingRun) -> None:
+                assert len(run.images) == len(run.labels) > 0
+                seen.append(f"update {run.step}")
+
+            def after_epoch(self, run: TrainingRun) -> None:
+                seen.append(f"epoch {run.epoch}")
+
+            def end(self, run: TrainingRun) -> None:
+                seen.append("end")
+
+        recipe = StandardRecipe(schedule=replace(SCHEDULE, batch_size=56))
+        settings = TrainingSettings(callbacks=(Listener(),))
+        TrainingRun(network(), some(), recipe, settings).finish()
+        update = ["before", "after"]
+        expected = ["begin", *update, "update 1", "epoch 1", *update, "update 2", "epoch 2", "end"]
+        assert seen == expected
+
+    def test_pruned_weights_are_zero_in_the_average_too(self) -> None:
+        def keep(model: nn.Module) -> None:
+            with torch.no_grad():
+                model[1].head[1].weight[:, ::2] = 0.0
+
+        model = network()
+        TrainingRun(model, some(), AMO, TrainingSettings(callbacks=(Pruning(keep),))).finish()
+        weight = model[1].head[1].weight
+        assert bool((weight[:, ::2] == 0).all())
+        assert bool((weight[:, 1::2] != 0).all())
+
+    def test_a_stopped_training_says_why(self) -> None:
+        class Stop(Callback):
+            def after_update(self, run: TrainingRun) -> None:
+                if run.step == 3:
+                    run.stop("enough")
+
+        report = TrainingRun(network(), some(), AMO, TrainingSettings(callbacks=(Stop(),))).finish()
+        assert (report.stopped, report.steps, report.losses) == ("enough", 3, ())
+        assert report.cost.forward_passes < 8 * 56 * 2
+
+    def test_the_average_is_shown_and_taken_away(self) -> None:
+        class Look(Callback):
+            def after_epoch(self, run: TrainingRun) -> None:
+                before = bits(run.model)
+                with run.average.shown():
+                    assert not run.model.training
+                    assert not same(before, bits(run.model))
+                assert same(before, bits(run.model))
+                assert run.model.training
+
+        TrainingRun(network(), some(), AMO, TrainingSettings(callbacks=(Look(),))).finish()

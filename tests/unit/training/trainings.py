@@ -1,0 +1,47 @@
+"""Small trainings for the tests of this folder."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+from torch import nn
+
+from fgmf.backbones import ConvNet, ConvNetConfig
+from fgmf.datasets import Samples, digits
+from fgmf.training import AmoRecipe, Schedule
+
+SCHEDULE = Schedule(epochs=2, batch_size=16, peak_learning_rate=3e-3)
+AMO = AmoRecipe.scor_pio_2(0.1, schedule=SCHEDULE)
+
+
+class Noisy(nn.Module):
+    """Draws from every global generator in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            images = images + 0.01 * (random.random() + np.random.rand())  # noqa: NPY002
+        return self.dropout(images)
+
+
+def network() -> nn.Module:
+    config = ConvNetConfig(image_side=8, widths=(4,), hidden=8, norm="batch")
+    return nn.Sequential(Noisy(), ConvNet(config, seed=3))
+
+
+def some(count: int = 56) -> Samples:
+    found = digits("train")
+    return Samples(images=found.images[:count], labels=found.labels[:count])
+
+
+def bits(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one) and one.keys() == other.keys()

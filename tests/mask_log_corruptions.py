@@ -245,12 +245,12 @@ def rewritten(files: Files, streams: dict[str, list[list[dict]]], *, honest: boo
                 body = document["body"]
                 if honest:
                     _settle(document["kind"], body, tree, seq)
-                line, leaf = encode_record(
+                line, record = encode_record(
                     kind=document["kind"], seq=seq, at=document["at"], prev=prev, body=body
                 )
                 lines.append(line)
-                tree.append(leaf)
-                prev, seq = leaf, seq + 1
+                tree.append(record.leaf)
+                prev, seq = record.leaf, seq + 1
             result[f"streams/{name}/{number:06d}.jsonl"] = b"".join(lines)
         heads.append(StreamHead(stream=name, size=seq, root=tree.root()))
     if honest:

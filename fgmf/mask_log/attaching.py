@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from fgmf.errors import InvalidInput, MaskLogUnwritable
 from fgmf.mask_log.completeness import FORWARD
 from fgmf.mask_log.keeping import keep_head
+from fgmf.mask_log.layer_weights import WeightsDigest
 from fgmf.mask_log.manifest import Manifest, read_manifest, write_manifest
 from fgmf.mask_log.offers import saliency_mask_layers
 from fgmf.mask_log.opening import unwritable
 from fgmf.mask_log.places import LogDirectory
 from fgmf.mask_log.settings import WriterSettings
-from fgmf.mask_log.tensors import BatchMaker, WeightsDigest, weights_of
+from fgmf.mask_log.tensors import BatchMaker, weights_of
 from fgmf.mask_log.weights import described_tensors
 from fgmf.mask_log.writing import StreamWriter
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fgmf.errors import BrokenRecord, InvalidInput
-from fgmf.mask_log.rows import DEFLATED, RAW, SALT_BYTES, encode_reference
+from fgmf.mask_log.rows import DEFLATED, RAW, SALT_BYTES, encode_place
 from fgmf.mask_log.tree import root_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _REMEMBERED: Final = 2**14
 """Arrays of a segment that are recognised when they come again."""
 _SMALLEST_DEFLATED: Final = 512
+_LARGE: Final = 1024
 _TRIALS: Final = 16
 _TRIED_AGAIN_EVERY: Final = 256
 _WORTH_IT: Final = 0.9
@@ -77,7 +78,7 @@ class Packer:
 
     def __init__(self) -> None:
         """Start a segment."""
-        self._known: dict[bytes, tuple[int, int, int]] = {}
+        self._known: dict[bytes, bytes] = {}  # bytes: what the garbage collector needs not look at
         self._deflating = {"tried": 0, "raw": 0, "deflated": 0}
 
     def pack(self, batch: SampleBatch, start: int) -> PackedBatch:
@@ -95,8 +96,8 @@ class Packer:
         fresh: list[bytes] = []
         columns: list[list[bytes]] = [digests_of(layout.input, batch.inputs, count)]
         for form in layout.arrays:
-            column, position = self._column(form, batch.arrays[form.name], position, fresh)
-            columns.append(column)
+            more, position = self._columns(form, batch.arrays[form.name], position, fresh)
+            columns += more
         columns = [_cut(os.urandom(SALT_BYTES * count), SALT_BYTES), ids, *columns]
         rows = list(map(b"".join, zip(*columns, strict=True)))
         sha256 = hashlib.sha256
@@ -109,27 +110,39 @@ class Packer:
         """Forget all arrays: after a failed write, and when a segment ends."""
         self._known.clear()
 
-    def _column(
+    def _columns(
         self, form: ArrayForm, values: memoryview, position: int, fresh: list[bytes]
-    ) -> tuple[list[bytes], int]:
-        """Return the references of one array of all samples, and where the pack ends then."""
-        size, known, column, encode = form.byte_count, self._known, [], encode_reference
+    ) -> tuple[tuple[list[bytes], list[bytes]], int]:
+        """Return digests and places of one array of all samples, and where the pack ends then."""
+        size, known, places = form.byte_count, self._known, []
         data, small = bytes(values), form.byte_count < _SMALLEST_DEFLATED
         digests = digests_of(form, data, len(data) // size)
+        if small and known.keys().isdisjoint(digests) and len(set(digests)) == len(digests):
+            fresh.append(data)
+            return (digests, self._new_places(digests, size, position)), position + len(data)
         for start, digest in zip(range(0, len(data), size), digests, strict=True):
             place = known.get(digest)
             if place is None:
                 stored, coding = data[start : start + size], RAW
                 if not small:
                     stored, coding = self._coded(stored)
-                place = (position, len(stored), coding)
+                place = encode_place(position, len(stored), coding)
                 if len(known) >= _REMEMBERED:
                     known.clear()
                 known[digest] = place
                 fresh.append(stored)
                 position += len(stored)
-            column.append(encode(digest, *place))
-        return column, position
+            places.append(place)
+        return (digests, places), position
+
+    def _new_places(self, digests: list[bytes], size: int, position: int) -> list[bytes]:
+        """Give places to arrays that all are small, new and different: there is less to do."""
+        known, end = self._known, position + size * len(digests)
+        places = [encode_place(start, size, RAW) for start in range(position, end, size)]
+        if len(known) + len(digests) > _REMEMBERED:
+            known.clear()
+        known.update(zip(digests, places, strict=True))
+        return places
 
     def _coded(self, values: bytes) -> tuple[bytes, int]:
         if not self._try_deflating():
@@ -153,9 +166,17 @@ def _cut(data: bytes, size: int) -> list[bytes]:
 
 def digests_of(form: ArrayForm, values: memoryview | bytes, count: int) -> list[bytes]:
     """Return the digests of `count` arrays that lie one after the other."""
-    data, size, prefix, sha256 = bytes(values), form.byte_count, form.prefix, hashlib.sha256
+    size, prefix, sha256 = form.byte_count, form.prefix, hashlib.sha256
     starts = range(0, count * size, size)
-    return [sha256(prefix + data[start : start + size]).digest() for start in starts]
+    if size < _LARGE:
+        data = bytes(values)
+        return [sha256(prefix + data[start : start + size]).digest() for start in starts]
+    begun, digests = sha256(prefix), []
+    for start in starts:  # without a copy, which pays for large arrays
+        digest = begun.copy()
+        digest.update(values[start : start + size])
+        digests.append(digest.digest())
+    return digests
 
 
 def decoded(form: ArrayForm, reference: Reference, stored: bytes) -> bytes:

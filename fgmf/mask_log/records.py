@@ -60,7 +60,7 @@ class Record(NamedTuple):
 
 def encode_record(
     *, kind: str, seq: int, at: int, prev: bytes, body: dict[str, Json]
-) -> tuple[bytes, bytes]:
+) -> tuple[bytes, Record]:
     """Write one record.
 
     Args:
@@ -71,18 +71,23 @@ def encode_record(
         body: What it says.
 
     Returns:
-        The line with its newline, and the record's leaf hash.
+        The line with its newline, and the record.
 
     Raises:
         InvalidInput: The body is not JSON of finite numbers, or the line is too long.
     """
-    core = encode_canonical({"at": at, "body": body, "kind": kind, "prev": prev.hex(), "seq": seq})
+    document: dict[str, Json] = {"at": at, "body": body, "kind": kind, "prev": prev.hex()}
+    document["seq"] = seq
+    core = _usual_core(document)
+    usual = core is not None
+    if core is None:
+        core = encode_canonical(document)
     leaf = leaf_hash(core)
     line = core[:-1] + _TAIL + leaf.hex().encode() + b'"}\n'
     if len(line) > LONGEST_LINE:
         message = f"expected a record of at most {LONGEST_LINE} bytes, got {len(line)}"
         raise InvalidInput(f"{message}; log smaller batches, or shorter metadata")
-    return line, leaf
+    return line, Record(kind, seq, at, prev, body, leaf, usual)
 
 
 def decode_record(line: bytes) -> Record:
@@ -148,6 +153,15 @@ def encode_canonical(document: dict[str, Json]) -> bytes:
         except UnicodeEncodeError as error:
             raise InvalidInput(f"expected valid text in a record, got: {error.reason}") from None
     return canonical_json(document)
+
+
+def _usual_core(document: dict[str, Json]) -> bytes | None:
+    """Encode a record that is of the usual form: its bytes show that they are canonical."""
+    try:
+        core = _plain_encoder.encode(document).encode("ascii")
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return None if is_usual(core) is None else core
 
 
 def _is_plain(value: Json) -> bool:

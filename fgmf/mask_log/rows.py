@@ -189,10 +189,11 @@ class Layout:
         """
         if not self.id_bytes:
             try:
-                return [value.to_bytes(8, "big", signed=True) for value in ids]  # type: ignore[union-attr]
-            except (AttributeError, OverflowError):
+                numbers = struct.pack(f">{len(ids)}q", *ids)
+            except struct.error:
                 message = "expected ids that all are whole numbers of 64 bits, or all texts"
                 raise InvalidInput(message) from None
+            return [numbers[start : start + 8] for start in range(0, len(numbers), 8)]
         return [_padded(value, self.id_bytes) for value in ids]
 
     def decode_id(self, row: bytes) -> int | str:
@@ -225,8 +226,8 @@ class Layout:
         return tuple(range(start, self.row_bytes, REFERENCE_BYTES))
 
 
-encode_reference = _REFERENCE.pack
-"""Write digest, first byte, stored bytes and coding as rows hold them."""
+encode_place = struct.Struct(">QIB").pack
+"""Write first byte, stored bytes and coding as rows hold them, after the digest."""
 
 
 def id_width_of(ids: Sequence[int | str]) -> int:
@@ -235,7 +236,7 @@ def id_width_of(ids: Sequence[int | str]) -> int:
     Raises:
         InvalidInput: A text is empty or too long, or ids are of mixed kinds.
     """
-    if all(type(value) is int for value in ids):
+    if set(map(type, ids)) <= {int}:
         return 0
     if not all(type(value) is str and value for value in ids):
         raise InvalidInput("expected sample ids that all are whole numbers or all texts, not empty")

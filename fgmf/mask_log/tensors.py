@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fgmf.errors import InvalidInput
 from fgmf.mask_log.packs import SampleBatch
 from fgmf.mask_log.rows import ArrayForm, ItemBytes, Layout, id_width_of
-from fgmf.mask_log.weights import StoredTensor, tensor_head
+from fgmf.mask_log.weights import StoredTensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,43 +83,17 @@ class BatchMaker:
         return self._layouts[key]
 
 
-@dataclass(kw_only=True)
-class WeightsDigest:
-    """Computes the digest of a layer's weights, again and again.
-
-    Attributes:
-        layer: The layer.
-    """
-
-    layer: torch.nn.Module
-    _heads: dict[tuple[Any, ...], bytes] = field(default_factory=dict)
-
-    def now(self) -> str:
-        """Return the digest, in hexadecimal: the same as `weights_digest` of `weights_of`.
-
-        Cost: one pass over the values.
-        """
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.layer.state_dict().items()):
-            if hasattr(tensor, "dtype") and tensor.numel():
-                key = (name, tensor.dtype, tensor.shape)
-                if key not in self._heads:
-                    self._heads[key] = tensor_head(_tensor_form(name, tensor))
-                digest.update(self._heads[key])
-                digest.update(_buffer(tensor))
-        return digest.hexdigest()
-
-
 def weights_of(layer: torch.nn.Module) -> list[StoredTensor]:
     """Return all parameters and buffers of a layer that its `state_dict` has."""
     return [
-        StoredTensor(_tensor_form(name, t), bytes(_bytes(t)))
+        StoredTensor(form_of(name, t), bytes(_bytes(t)))
         for name, t in sorted(layer.state_dict().items())
         if hasattr(t, "dtype") and t.numel()
     ]
 
 
-def _tensor_form(name: str, tensor: torch.Tensor) -> ArrayForm:
+def form_of(name: str, tensor: torch.Tensor) -> ArrayForm:
+    """Return the form of a whole tensor."""
     return ArrayForm(name=name, dtype=_dtype_name(tensor.dtype), shape=tuple(tensor.shape))
 
 
@@ -141,16 +114,16 @@ def _dtype_name(dtype: torch.dtype) -> str:
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:
-    return memoryview(_buffer(tensor.detach())).cast("B")
+    return memoryview(buffer_of(tensor)).cast("B")
 
 
-def _buffer(tensor: torch.Tensor) -> Any:  # noqa: ANN401 - NumPy's arrays are buffers, untyped here
-    """Values of a tensor without a gradient; no copy where they lie on the host."""
+def buffer_of(tensor: torch.Tensor) -> Any:  # noqa: ANN401 - NumPy's arrays are buffers, untyped here
+    """Return the values of a tensor; no copy where they lie on the host."""
     import torch
 
-    dense = tensor
-    if not (tensor.device.type == "cpu" and tensor.is_contiguous()):
-        dense = tensor.cpu().contiguous()
+    dense = tensor.detach() if tensor.requires_grad else tensor
+    if not (tensor.is_cpu and tensor.is_contiguous()):
+        dense = dense.cpu().contiguous()
     if tensor.dtype is torch.bfloat16:  # NumPy has no such type
         dense = dense.reshape(-1).view(torch.uint8)
     return dense.numpy()

@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fgmf.errors import InvalidInput, MaskLogUnwritable
@@ -32,12 +31,12 @@ from fgmf.mask_log.opening import (
     unwritable,
 )
 from fgmf.mask_log.packs import Packer
-from fgmf.mask_log.records import Record, encode_canonical, encode_record
+from fgmf.mask_log.records import encode_canonical, encode_record
 from fgmf.mask_log.resuming import follow_to_the_end
 from fgmf.mask_log.settings import Losses, WriterSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from fgmf.mask_log.manifest import Manifest
@@ -150,7 +149,9 @@ class StreamWriter:
         Raises:
             MaskLogUnwritable: It could not be written.
         """
-        with self._guarded():
+        self._must_be_of_this_process()
+        with self._guard:
+            self._must_be_open()
             try:
                 self._checkpoint()
             except OSError as error:
@@ -240,8 +241,7 @@ class StreamWriter:
     def _append(self, kind: str, body: dict[str, Json]) -> int:
         state = self._state
         number, at = state.seq, max(time.time_ns() // 1_000_000, state.at)
-        line, leaf = encode_record(kind=kind, seq=number, at=at, prev=state.prev, body=body)
-        record = Record(kind=kind, seq=number, at=at, prev=state.prev, body=body, leaf=leaf)
+        line, record = encode_record(kind=kind, seq=number, at=at, prev=state.prev, body=body)
         size = self._records.size
         self._records.append(line)
         try:
@@ -281,7 +281,9 @@ class StreamWriter:
 
     def _written(self, write: Callable[[], int], *, samples: int, step: int | None) -> int | None:
         """Write one record and what is due, or leave everything as it was."""
-        with self._guarded():
+        self._must_be_of_this_process()
+        with self._guard:
+            self._must_be_open()
             try:
                 self._record_losses()
                 self._rotate_if_due()
@@ -378,12 +380,12 @@ class StreamWriter:
         self._records.close()
         self._pack.close()
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _must_be_of_this_process(self) -> None:
+        """Refuse a fork before it waits for the lock, which a thread may hold that it has not."""
         if os.getpid() != self._process:
             message = "expected a mask log to be written by the process that opened it, got a fork"
             raise MaskLogUnwritable(f"{message}; open a stream of its own in each process")
-        with self._guard:
-            if self._closed:
-                raise MaskLogUnwritable("expected an open mask log, got a closed one")
-            yield
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise MaskLogUnwritable("expected an open mask log, got a closed one")

@@ -30,12 +30,12 @@ def test_every_document_is_written_as_rfc_8785_says(body: dict) -> None:
 
 @given(body=_BODIES, seq=st.integers(0, 2**50))
 def test_a_record_comes_back(body: dict, seq: int) -> None:
-    line, leaf = encode_record(kind="note", seq=seq, at=5, prev=NO_RECORD, body=body)
+    line, written = encode_record(kind="note", seq=seq, at=5, prev=NO_RECORD, body=body)
     record = decode_record(line)
     assert (record.kind, record.seq, record.at, record.prev) == ("note", seq, 5, NO_RECORD)
     assert rfc8785.dumps(record.body) == rfc8785.dumps(body)
-    assert record.leaf == leaf
-    assert json.loads(line)["sha256"] == leaf.hex()
+    assert record.leaf == written.leaf
+    assert json.loads(line)["sha256"] == written.leaf.hex()
     assert line == rfc8785.dumps(json.loads(line, parse_int=_number)) + b"\n"
 
 

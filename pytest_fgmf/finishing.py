@@ -41,7 +41,8 @@ def finish(session: GateSession, run: pytest.Session) -> None:
             report = failed_report(record, _message(record))
             session.config.hook.pytest_runtest_logreport(report=report)
         else:
-            session.records.append(record)
+            session.take_record(record)
+    _tell(session)
     for target in session.settings.reports:
         _write(session, target)
     if run.exitstatus in _FINISHED and (complaints or session.unwritten):
@@ -106,6 +107,22 @@ def _write(session: GateSession, target: ReportTarget) -> None:
     except (OSError, FgmfError) as error:
         message = f"report NOT written: {target.path}: {type(error).__name__}: {error}"
         session.unwritten.append(message)
+
+
+def _tell(session: GateSession) -> None:
+    """Hand the whole report to whoever tracks gates, if there is any."""
+    if not session.config.hook.pytest_fgmf_report.get_hookimpls():
+        return
+    from fgmf.errors import FgmfError
+    from fgmf.reporting.document import report_document
+
+    verdicts = [record.verdict for record in session.records]
+    try:
+        document = report_document(verdicts, run=_facts(session))
+    except FgmfError as error:
+        session.unwritten.append(f"report NOT handed to hooks: {error}")
+        return
+    session.tell("pytest_fgmf_report", {"document": document})
 
 
 def _facts(session: GateSession) -> dict[str, Json]:

@@ -89,6 +89,13 @@ class GateHooks:
 
             complete(self._state, session, items)
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Keep nothing but gates where only they are to be listed."""
+        if self._state.listing:
+            session.items[:] = [item for item in session.items if "fgmf" in item.keywords]
+            self._state.listed = {item.nodeid for item in session.items}
+
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         """Remember deselected gates, to say so."""
         self._state.take_deselected(items)

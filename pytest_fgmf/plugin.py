@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fgmf.types import Json
+    from fgmf.verdict import Verdict
     from pytest_fgmf.fixtures import GateFixture
 
 
@@ -100,6 +102,21 @@ def ini_of(stem: str) -> str:
     return f"fgmf_{stem.replace('-', '_')}"
 
 
+LIST_FLAG = "--fgmf-list"
+LISTING = "gates"
+"""What ``--fgmf-list`` makes of pytest's own ``collectonly``, so that nothing runs, nowhere."""
+
+
+class Specifications:
+    """Hooks of this plugin, for conftest files and plugins that track gates."""
+
+    def pytest_fgmf_result(self, config: pytest.Config, verdict: Verdict, nodeid: str) -> None:
+        """Called for each verdict where reports are gathered: once, also under xdist."""
+
+    def pytest_fgmf_report(self, config: pytest.Config, document: dict[str, Json]) -> None:
+        """Called at the end of a run that had gates, with what the JSON report holds."""
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Declare every option and its ini value."""
     group = parser.getgroup("fgmf", "gates on models (FGMF)")
@@ -118,6 +135,13 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(ini, f"{meaning} (as {flag})", type="linelist", default=())
         else:
             parser.addini(ini, f"{meaning} (as {flag})", type="string", default=None)
+    group.addoption(
+        LIST_FLAG,
+        dest="collectonly",
+        action="store_const",
+        const=LISTING,
+        help="show the gates and what they ask, and run nothing",
+    )
 
 
 def any_given(config: pytest.Config) -> bool:
@@ -142,6 +166,7 @@ def any_sign(config: pytest.Config) -> bool:
         or any(argument.partition("::")[0].endswith(".toml") for argument in config.args)
         or any(may_hold_gates(directory) for directory in root_directories(config))
         or config.pluginmanager.has_plugin("dsession")
+        or config.option.collectonly == LISTING
     )
 
 
@@ -194,8 +219,9 @@ def mentions_gates(path: Path) -> bool:
         return False
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare options and ini values."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare options, ini values and hooks."""
+    pluginmanager.add_hookspecs(Specifications)
     add_options(parser)
 
 

@@ -18,8 +18,11 @@ import pytest
 from pytest_fgmf.keys import RECORDS_ATTRIBUTE
 from pytest_fgmf.markers import register_kinds
 from pytest_fgmf.naming import node_id
+from pytest_fgmf.plugin import LISTING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fgmf.classifier import Classifier
     from fgmf.datasets import Samples
     from fgmf.gatefile import GateFile
@@ -56,6 +59,7 @@ class GateSession:
         compared: What is to be shown about baselines, line by line.
         comparisons: The same for reports.
         notes: What the user should know about the cache.
+        listed: Node ids of what is listed instead of being run.
         unwritten: What else is wrong with the run: reports that could not be written, tests of
             required gates that were reported as passed though the gate did not.
     """
@@ -77,6 +81,7 @@ class GateSession:
         self.comparisons: list[Json] = []
         self.notes: list[str] = []
         self.unwritten: list[str] = []
+        self.listed: set[str] = set()
         self._runs: dict[Path, GateRun] = {}
         self._collected_samples: tuple[object, Samples] | None = None
 
@@ -86,12 +91,17 @@ class GateSession:
         return hasattr(self.config, "workerinput")
 
     @property
+    def listing(self) -> bool:
+        """True where gates are listed and nothing runs."""
+        return bool(self.config.option.collectonly == LISTING)
+
+    @property
     def has_gates(self) -> bool:
         """False in a run that the plugin has nothing to do with, nor to say about."""
         settings = self.settings
         asked = settings.require or settings.reports or settings.replay or self.comparing
         found = self.root_file or self.files or self.required_elsewhere
-        return bool(asked or found or self.records or self.broken)
+        return bool(self.listing or asked or found or self.records or self.broken)
 
     @property
     def root_gates(self) -> GateFile | None:
@@ -262,12 +272,28 @@ class GateSession:
         if hasattr(report, RECORDS_ATTRIBUTE):
             from pytest_fgmf.outcomes import records_of
 
-            self.records += records_of(report)
+            for record in records_of(report):
+                self.take_record(record)
         if report.skipped:
             expected = hasattr(report, "wasxfail")
             self.fates[report.nodeid] = "expected to fail (xfail)" if expected else "skipped"
         elif report.failed:
             self.fates.setdefault(report.nodeid, "failed before it was measured")
+
+    def take_record(self, record: Record) -> None:
+        """Gather a verdict, and tell whoever tracks gates."""
+        self.records.append(record)
+        self.tell("pytest_fgmf_result", {"verdict": record.verdict, "nodeid": record.nodeid})
+
+    def tell(self, hook: str, values: Mapping[str, object]) -> None:
+        """Call a hook of our own; what it raises fails the run, and stops nothing else."""
+        try:
+            getattr(self.config.hook, hook)(config=self.config, **values)
+        except pytest.exit.Exception:
+            raise
+        except Exception as error:  # noqa: BLE001 - a tracker that is away must not hide verdicts
+            message = f"hook {hook} raised {type(error).__name__}: {error}".splitlines()[0]
+            self.unwritten.append(message)
 
     def forget_uncounted(self, replacement: Record) -> None:
         """Drop records that do not count of the gate that another record is about."""

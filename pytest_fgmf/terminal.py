@@ -38,6 +38,8 @@ def header_lines(session: GateSession) -> list[str]:
 
 def summary_lines(session: GateSession) -> list[str]:
     """Say how every gate ended; nothing where there was none."""
+    if session.listing:
+        return _listed(session)
     if session.config.getoption("collectonly"):
         return []
     lines = _table(session)
@@ -64,6 +66,22 @@ def _table(session: GateSession) -> list[str]:
 
     verdicts = sorted((r.verdict for r in session.records), key=lambda verdict: verdict.gate)
     return render_table(verdicts).splitlines()
+
+
+def _listed(session: GateSession) -> list[str]:
+    """Say what each gate asks, by file."""
+    from fgmf.reporting.gate_list import render_gate_list
+
+    lines: list[str] = []
+    for path, gate_file in session.files.items():
+        shown = session.shown(path)
+        lines.append(f"{shown}, profile {gate_file.profile}:")
+        gates = [gate for gate in gate_file.gates if f"{shown}::{gate.name}" in session.listed]
+        lines += render_gate_list(gates).splitlines()
+        lines += _left_out(gate_file)
+    if not session.files:
+        lines.append("no gate file")
+    return [*lines, "gates of tests are known once the tests run"]
 
 
 def _not_collected(session: GateSession) -> str:

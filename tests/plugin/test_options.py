@@ -107,3 +107,48 @@ def test_device_and_batch_size_reach_the_model(bare_project: Project, given: str
     if given == "ini":
         arguments = ["-o", "fgmf_device=cpu", "-o", "fgmf_batch_size=3"]
     bare_project.run("tests/test_model.py::test_model", *arguments).assert_outcomes(passed=1)
+
+
+def test_the_replay_of_the_ini_file(project: Project) -> None:
+    """Evidence that is not there is refused wherever it is named."""
+    project.write("pytest.ini", "[pytest]\nfgmf_replay = .fgmf/failures/none\n")
+    project.gates('name = "good"')
+    assert_usage_error(project.run(), "--fgmf-replay: expected saved evidence, got *none *")
+
+
+def test_the_baselines_of_the_ini_file(project: Project) -> None:
+    project.write("pytest.ini", "[pytest]\nfgmf_update_baseline = update\n")
+    project.gates('name = "good"\nends = "rrb"')
+    project.run()
+    assert (project.path / ".fgmf" / "baselines" / "good.json").exists()
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "robustness",
+        "attack_selftest",
+        "corruption",
+        "gradient_masking",
+        "faithfulness",
+        "explanation_stability",
+        "mask_log",
+    ],
+)
+def test_every_kind_has_a_marker(bare_project: Project, marker: str) -> None:
+    """`-m` finds the gate of its kind and no other."""
+    needs = {
+        "robustness": 'norm = "linf"\nepsilon = 0.1\nmin_robust_accuracy = 0.5',
+        "attack_selftest": 'norm = "linf"\nepsilon = 0.1',
+        "corruption": "min_corruption_accuracy = 0.5",
+        "gradient_masking": 'norm = "linf"\nepsilon = 0.1',
+        "faithfulness": 'explainer = "pgca"\nmetrics = [{ name = "deletion", min_margin = 0.0 }]',
+        "explanation_stability": 'explainer = "pgca"\nnoise = 0.1\nmin_noise_similarity = 0.1',
+        "mask_log": 'path = "log"\nhead = "sha256:' + "0" * 64 + '"',
+    }
+    path = bare_project.gates()
+    tables = [f'[[gate]]\nkind = "{k.replace("_", "-")}"\n{v}\n' for k, v in needs.items()]
+    path.write_text(path.read_text() + "\n".join(tables))
+    result = bare_project.run("--collect-only", "-q", "-m", marker, "--strict-markers")
+    shown = [line for line in result.stdout.lines if line.startswith("fgmf.toml::")]
+    assert shown == [f"fgmf.toml::{marker.replace('_', '-')}"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import typer
 
-from fgmf.cli.exits import ExitCode, exit_code_of
+from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, exits
+from fgmf.errors import InvalidGateFile, InvalidInput
 from fgmf.verdict import Outcome, Verdict
 
 
@@ -34,3 +36,20 @@ def test_only_an_inconclusive_verdict_can_be_accepted() -> None:
     assert exit_code_of([verdict(Outcome.INCONCLUSIVE, accepted=True)]) is ExitCode.PASSED
     for outcome, code in ((Outcome.FAIL, 1), (Outcome.ERROR, 5)):
         assert exit_code_of([verdict(outcome, accepted=True)]) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (WrongUse("no such gate"), ExitCode.USAGE),
+        (InvalidGateFile("fgmf.toml", []), ExitCode.BROKEN_GATE_FILE),
+        (InvalidInput("no images"), ExitCode.ERROR),
+        (OSError("no space"), ExitCode.ERROR),
+        (RuntimeError("a bug"), ExitCode.ERROR),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+    ],
+)
+def test_what_is_raised_has_its_code(error: BaseException, code: ExitCode) -> None:
+    with pytest.raises(typer.Exit) as left, exits():
+        raise error
+    assert left.value.exit_code is code

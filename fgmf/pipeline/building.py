@@ -18,6 +18,7 @@ from fgmf.backbones import (
 )
 from fgmf.datasets import Samples, collect_samples
 from fgmf.errors import FactoryFailed, FgmfError, InvalidInput
+from fgmf.pipeline.defence_tables import TaughtTable
 from fgmf.running.factories import call_factory, importing_from
 from fgmf.scorpio import Ramp
 from fgmf.seeding import derive_seed, isolated_randomness
@@ -30,6 +31,7 @@ from fgmf.training import (
     Recipe,
     Schedule,
     SgamRecipe,
+    Teacher,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from fgmf.gatefile.tables import NormalizeTable, SourceTable
     from fgmf.pipeline.loading import TrainingPlan
     from fgmf.pipeline.tables import BackboneTable
-    from fgmf.types import Bounds, Images, Logits
+    from fgmf.types import Images, Logits
 
 _BACKBONES: Final[Mapping[str, tuple[Any, Any]]] = {
     "cnn": (ConvNet, ConvNetConfig),
@@ -150,26 +152,37 @@ def build_model(plan: TrainingPlan, facts: ImageFacts) -> nn.Module:
     )
 
 
-def build_recipe(plan: TrainingPlan) -> Recipe | KeepingRecipe:
+def build_recipe(plan: TrainingPlan, teacher: Teacher | None = None) -> Recipe | KeepingRecipe:
     """Make the recipe: the defence, its ramps, and the lessons of the mask around both.
+
+    Args:
+        plan: A checked recipe file.
+        teacher: The model of its table ``[teacher]``.
 
     Raises:
         InvalidInput: The recipe refuses a number.
     """
     schedule, bounds = build_schedule(plan), plan.data.bounds
-    recipe: Recipe | KeepingRecipe = plan.defence.build(schedule, bounds)
+
+    def make(numbers: Mapping[str, float]) -> Recipe | KeepingRecipe:
+        defence = plan.defence.model_copy(update=dict(numbers))
+        if isinstance(defence, TaughtTable) and teacher is not None:
+            return defence.taught(schedule, bounds, teacher)
+        return defence.build(schedule, bounds)
+
+    recipe = make({})
     if plan.ramps:
         recipe = RampedRecipe(
-            make=lambda numbers: _with(plan, numbers, schedule, bounds),
+            make=make,
             ramps={name: Ramp(**ramp.model_dump()) for name, ramp in plan.ramps.items()},
         )
     if plan.sgam is None:
         return recipe
     sgam = plan.sgam
-    teacher = SaliencyTeacher(
+    lessons = SaliencyTeacher(
         method=sgam.method, layer=sgam.layer, every=sgam.every, weight=sgam.weight
     )
-    return SgamRecipe(recipe=recipe, teacher=teacher)
+    return SgamRecipe(recipe=recipe, teacher=lessons)
 
 
 def build_schedule(plan: TrainingPlan) -> Schedule:
@@ -194,12 +207,6 @@ def build_optimization(plan: TrainingPlan) -> Optimization:
 def build_engine(plan: TrainingPlan) -> Engine:
     """Make the engine."""
     return Engine(**plan.engine.model_dump(exclude={"threads"}))
-
-
-def _with(
-    plan: TrainingPlan, numbers: Mapping[str, float], schedule: Schedule, bounds: Bounds
-) -> Recipe | KeepingRecipe:
-    return plan.defence.model_copy(update=dict(numbers)).build(schedule, bounds)
 
 
 def _collected(table: SourceTable, name: str, directory: Path) -> Samples:

@@ -17,7 +17,8 @@ from fgmf.errors import InvalidGateFile, InvalidRecipeFile, Problem
 from fgmf.gatefile.reading import read_document
 from fgmf.gatefile.tables import SourceTable, source_problems
 from fgmf.gates.problems import one_of_the_keys, problems_of
-from fgmf.pipeline.defences import DEFENCES, DefenceTable
+from fgmf.pipeline.defence_tables import DefenceTable, TaughtTable
+from fgmf.pipeline.defences import DEFENCES
 from fgmf.pipeline.tables import (
     BackboneTable,
     CollapseTable,
@@ -27,6 +28,7 @@ from fgmf.pipeline.tables import (
     RecipeHeadTable,
     ScheduleTable,
     SgamTable,
+    TeacherTable,
     TrainingDataTable,
     ValidationTable,
     WritingTable,
@@ -46,6 +48,7 @@ _DEFAULTED: Final[Mapping[str, type[BaseModel]]] = {
     "writing": WritingTable,
 }
 _OPTIONAL: Final[Mapping[str, type[BaseModel]]] = {
+    "teacher": TeacherTable,
     "sgam": SgamTable,
     "collapse": CollapseTable,
     "validation": ValidationTable,
@@ -72,6 +75,7 @@ class TrainingPlan:
         optimizer: Which one.
         engine: How it computes.
         writing: How often what is written.
+        teacher: The model that a distillation learns from, or None.
         sgam: The saliency mask, or None.
         collapse: The monitor, or None.
         validation: Robust accuracy after epochs, or None.
@@ -90,6 +94,7 @@ class TrainingPlan:
     optimizer: OptimizerTable
     engine: EngineTable
     writing: WritingTable
+    teacher: TeacherTable | None = None
     sgam: SgamTable | None = None
     collapse: CollapseTable | None = None
     validation: ValidationTable | None = None
@@ -230,6 +235,10 @@ def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
     if engine.compiled and exact:
         expected = '"secant" on compiled models, which have no second derivatives'
         reader.report("optimizer.curvature_mode", expected, "'exact'")
+    if isinstance(defence, TaughtTable) != ("teacher" in found):
+        needed = isinstance(defence, TaughtTable)
+        expected = "a table [teacher]" if needed else "no table [teacher], which it does not use"
+        reader.report("teacher", f"{expected} for {defence.name}", "none" if needed else "one")
     validation = found.get("validation")
     if defence.budget is None and validation is not None and validation.epsilon is None:
         reader.report("validation.epsilon", "a budget, as the defence has none", "nothing")

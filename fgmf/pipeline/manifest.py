@@ -30,13 +30,16 @@ FORMAT: Final = "fgmf-training/1"
 _NOT_THE_TRAINING: Final = ("output", "writing")
 
 
-def identity_of(plan: TrainingPlan, samples: Samples, model: torch.nn.Module) -> dict[str, str]:
+def identity_of(
+    plan: TrainingPlan, samples: Samples, model: torch.nn.Module, teacher: str = ""
+) -> dict[str, str]:
     """Return what a training is, by name: another one must not go on from its checkpoint.
 
     Args:
         plan: Its recipe; where and how often it writes does not count.
         samples: Its images.
         model: With its first weights.
+        teacher: Digest of the weights that it learns from; empty where there are none.
     """
     tables = {k: v for k, v in plan.tables.items() if k not in _NOT_THE_TRAINING}
     return {
@@ -44,6 +47,7 @@ def identity_of(plan: TrainingPlan, samples: Samples, model: torch.nn.Module) ->
         "images": tensor_digest(samples.images),
         "labels": tensor_digest(samples.labels),
         "first weights": weights_digest(model.state_dict()),
+        "teacher": teacher,
     }
 
 

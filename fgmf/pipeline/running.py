@@ -37,12 +37,14 @@ from fgmf.pipeline.manifest import (
     surroundings,
     weights_digest,
 )
+from fgmf.pipeline.reloading import load_trained
 from fgmf.pipeline.validation import Validation
 from fgmf.threat import ThreatModel
 from fgmf.training import (
     CheckpointWriter,
     CollapseWatch,
     MetricsWriter,
+    Teacher,
     TrainingRun,
     TrainingSettings,
     read_checkpoint,
@@ -133,8 +135,10 @@ class _Training:
         self.samples = build_samples(plan)
         self.facts = ImageFacts.of(self.samples)
         self.model = build_model(plan, self.facts)
-        self.recipe = build_recipe(plan)
-        self.identity = identity_of(plan, self.samples, self.model)
+        teacher = _teacher(plan)
+        self.recipe = build_recipe(plan, teacher)
+        name = "" if teacher is None else teacher.name
+        self.identity = identity_of(plan, self.samples, self.model, name)
         self.earlier = read_manifest(directory.manifest)
 
     def run(self) -> TrainingOutcome:
@@ -249,6 +253,13 @@ def weights_of(model: nn.Module, path: Path) -> None:
         for name, value in model.state_dict().items()
     }
     write_atomically(path, save(state))
+
+
+def _teacher(plan: TrainingPlan) -> Teacher | None:
+    if plan.teacher is None:
+        return None
+    model = load_trained(plan.path.parent / plan.teacher.directory)
+    return Teacher(name=weights_digest(model.state_dict()), model=model)
 
 
 def _watch(plan: TrainingPlan) -> CollapseWatch:

@@ -160,3 +160,10 @@ class ValidationTable(SourceTable):
     epsilon: float | str | None = None
     """Budget of the attacks; by default the defence's own."""
     suite: Literal["quick", "standard"] = "quick"
+
+
+class TeacherTable(Table):
+    """``[teacher]``: the model that a distillation learns from."""
+
+    directory: Annotated[str, Field(min_length=1)]
+    """Of a finished `fgmf train`, from the recipe file's."""

@@ -3,8 +3,10 @@
     recipe = NFgsmRecipe(epsilon=0.1)
     report = train(ConvNet(), samples, recipe, seed=7)
 
-`interface` says what a recipe is, `recipes` holds plain ones, `scorpio_recipes` those with
-curvature, stored perturbations and the saliency mask; `perturbations` moves images for them.
+`interface` says what a recipe is. `recipes` holds plain and adversarial ones, `gradient_recipes`
+penalties on gradients, `saliency_recipes` and `distillation_recipes` what their names say,
+`scorpio_recipes` those with curvature, stored perturbations and the saliency mask; `ramped` moves
+numbers of any of them, `perturbations` moves images for them.
 `loop` is the one call above, `run` a training that can stop anywhere and go on; `optimizing`,
 `engine`, `averaging` and `callbacks` are its parts, `checkpoints` and `metrics` what it writes.
 """
@@ -13,7 +15,19 @@ from __future__ import annotations
 
 from fgmf.training.callbacks import Callback, CollapseWatch, Pruning
 from fgmf.training.checkpoints import CheckpointWriter, read_checkpoint
+from fgmf.training.distillation_recipes import (
+    DistillationRecipe,
+    GuidedRecipe,
+    SmoothedRecipe,
+    Teacher,
+)
 from fgmf.training.engine import Engine
+from fgmf.training.gradient_recipes import (
+    CureRecipe,
+    GradAlignRecipe,
+    GradientPenaltyRecipe,
+    LlrRecipe,
+)
 from fgmf.training.interface import KeepingRecipe, Objective, Recipe, begin
 from fgmf.training.loop import train
 from fgmf.training.metrics import MetricsWriter
@@ -21,8 +35,9 @@ from fgmf.training.optimizing import Optimization
 from fgmf.training.perturbations import Ascent, climb_divergence, climb_loss, noisy_step
 from fgmf.training.progress import TrainingProgress, TrainingReport
 from fgmf.training.ramped import RampedRecipe
-from fgmf.training.recipes import NFgsmRecipe, PgdRecipe, StandardRecipe, TradesRecipe
+from fgmf.training.recipes import FgsmRsRecipe, NFgsmRecipe, PgdRecipe, StandardRecipe, TradesRecipe
 from fgmf.training.run import TrainingRun, TrainingSettings
+from fgmf.training.saliency_recipes import SaliencyGuidedRecipe
 from fgmf.training.schedule import Schedule
 from fgmf.training.scorpio_recipes import AmoRecipe, ScorpioRecipe, SgamRecipe
 
@@ -32,8 +47,15 @@ __all__ = [
     "Callback",
     "CheckpointWriter",
     "CollapseWatch",
+    "CureRecipe",
+    "DistillationRecipe",
     "Engine",
+    "FgsmRsRecipe",
+    "GradAlignRecipe",
+    "GradientPenaltyRecipe",
+    "GuidedRecipe",
     "KeepingRecipe",
+    "LlrRecipe",
     "MetricsWriter",
     "NFgsmRecipe",
     "Objective",
@@ -42,10 +64,13 @@ __all__ = [
     "Pruning",
     "RampedRecipe",
     "Recipe",
+    "SaliencyGuidedRecipe",
     "Schedule",
     "ScorpioRecipe",
     "SgamRecipe",
+    "SmoothedRecipe",
     "StandardRecipe",
+    "Teacher",
     "TradesRecipe",
     "TrainingProgress",
     "TrainingReport",

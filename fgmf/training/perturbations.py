@@ -1,5 +1,6 @@
 """Images moved to where a model is worse at them, for training; Linf only.
 
+projected_step     clamp(u + step sign(grad loss(x + u)), cube)                           # FGSM-RS
 noisy_step         x + u + step sign(grad loss(x + u)),  u uniform in the noise cube     # N-FGSM
 climb_loss         from a random point of the cube: k steps up the loss, projected       # PGD-k
 climb_divergence   from beside x: k steps up KL(p(x) || p(x')), projected                # TRADES
@@ -12,7 +13,7 @@ Randomness: noise is drawn on the CPU from `draws`, so that it does not depend o
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -70,10 +71,31 @@ def noisy_step(  # noqa: PLR0913 - three tensors of a batch and four parts of on
     Source: de Jorge et al. (2022), N-FGSM.
     Cost: 1 forward and 1 backward pass per image.
     """
-    noisy = (images + _uniform(images, noise, draws)).clamp(*bounds)
+    noisy = (images + uniform_noise(images, noise, draws)).clamp(*bounds)
     with evaluating(model):
         gradient = _gradient(lambda moved: cross_entropy(model(moved), labels), noisy)
     return (noisy + step * gradient.sign()).clamp(*bounds)
+
+
+def projected_step(
+    model: nn.Module, images: Images, labels: Labels, ascent: Ascent, *, draws: torch.Generator
+) -> Images:
+    """Move images by noise and one gradient step, projected onto the cube.
+
+    Args:
+        model: Maps images to logits.
+        images: (n, c, h, w) within the bounds.
+        labels: (n,) int64.
+        ascent: Cube and length of the step; its number of steps does not count.
+        draws: Gives the noise.
+
+    Returns:
+        Images of the same shape, without gradient.
+
+    Source: Wong et al. (2020), FGSM with random start.
+    Cost: 1 forward and 1 backward pass per image.
+    """
+    return climb_loss(model, images, labels, replace(ascent, steps=1), draws=draws)
 
 
 def climb_loss(
@@ -94,7 +116,7 @@ def climb_loss(
     Source: Madry et al. (2018), PGD.
     Cost: `steps` forward and backward passes per image.
     """
-    start = images + _uniform(images, ascent.epsilon, draws)
+    start = images + uniform_noise(images, ascent.epsilon, draws)
     with evaluating(model):
         return _climb(lambda moved: cross_entropy(model(moved), labels), images, start, ascent)
 
@@ -154,7 +176,8 @@ def _gradient(objective: Callable[[Images], torch.Tensor], images: Images) -> Im
     return gradient
 
 
-def _uniform(images: Images, radius: float, draws: torch.Generator) -> Images:
+def uniform_noise(images: Images, radius: float, draws: torch.Generator) -> Images:
+    """Noise of the images' shape, uniform in the cube of that radius, drawn on the CPU."""
     noise = torch.rand(images.shape, generator=draws, dtype=images.dtype)
     return (radius * (2 * noise - 1)).to(images.device)
 

@@ -12,6 +12,7 @@ from unit.pipeline.recipe_files import RECIPE, written
 
 from fgmf.errors import InvalidRecipeFile
 from fgmf.pipeline import recipe_schema
+from fgmf.pipeline.defence_tables import TaughtTable
 from fgmf.pipeline.defences import DEFENCES
 from fgmf.pipeline.loading import load_recipe_file
 
@@ -111,6 +112,7 @@ class TestLoading:
         [
             ("[ramps.gamma]\nend = 1.0", "ramps.gamma"),
             ("[ramps.epsilon]\nend = 1.0", "ramps.epsilon"),
+            ('[teacher]\ndirectory = "runs/t"', "teacher"),
             ('[engine]\nmixed_precision = "float16"', "engine.mixed_precision"),
             (
                 '[engine]\ncompiled = true\n[optimizer]\nname = "curvature-aware"',
@@ -130,17 +132,27 @@ class TestLoading:
         more = '[validation]\nfactory = "fgmf.datasets:digits"\n[collapse]\n'
         assert list(problems(written(tmp_path, plain, more))) == ["validation.epsilon", "collapse"]
 
+    def test_what_needs_a_teacher(self, tmp_path: Path) -> None:
+        table = 'name = "scor-pio-2"\nepsilon = "1/10"\nevery = 2'
+        text = RECIPE.replace(table, 'name = "defensive-distillation"')
+        assert list(problems(written(tmp_path, text))) == ["teacher"]
+
     def test_a_missing_file(self, tmp_path: Path) -> None:
         assert list(problems(tmp_path / "none.toml")) == ["(the whole file)"]
 
 
 @pytest.mark.parametrize("name", DEFENCES)
 def test_every_defence_has_its_name_and_builds_a_recipe(name: str) -> None:
-    from fgmf.training import Schedule
+    from fgmf.backbones import ConvNet
+    from fgmf.training import Schedule, Teacher
 
     needed = {"epsilon": 0.25} if "epsilon" in DEFENCES[name].model_fields else {}
     table = DEFENCES[name].model_validate({"name": name, **needed})
-    recipe = table.build(Schedule(epochs=3), (-1.0, 1.0))
+    schedule, bounds = Schedule(epochs=3), (-1.0, 1.0)
+    if isinstance(table, TaughtTable):
+        recipe = table.taught(schedule, bounds, Teacher(name="t", model=ConvNet()))
+    else:
+        recipe = table.build(schedule, bounds)
     assert recipe.schedule.epochs == 3
     assert recipe.bounds == (-1.0, 1.0)
     assert "0.25" in repr(recipe) or not needed

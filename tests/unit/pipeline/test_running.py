@@ -226,6 +226,21 @@ max_images = 8
         with pytest.raises(FactoryFailed, match="shop_nets"):
             train(none)
 
+    def test_a_student_of_an_earlier_training(self, tmp_path: Path) -> None:
+        table = 'name = "scor-pio-2"\nepsilon = "1/10"\nevery = 2'
+        train(written(tmp_path / "teacher"))
+        taught = 'name = "guided-distillation"\nepsilon = 0.1\nsteps = 1'
+        more = '[teacher]\ndirectory = "../teacher/out"\n[ramps.weight]\nend = 0.5\n'
+        student = written(tmp_path / "student", RECIPE.replace(table, taught), more)
+        train(student)
+        manifest = json.loads((tmp_path / "student" / "out" / "manifest.json").read_text())
+        teacher = json.loads((tmp_path / "teacher" / "out" / "manifest.json").read_text())
+        assert manifest["identity"]["teacher"] == teacher["result"]["weights"]
+        with pytest.raises(StaleEvidence, match="finished training"):
+            train(
+                written(tmp_path / "early", RECIPE.replace(table, taught), more.replace("/out", ""))
+            )
+
     def test_sizes_that_a_backbone_has_not(self, tmp_path: Path) -> None:
         path = written(tmp_path, RECIPE.replace("hidden = 8", "hiden = 8"))
         with pytest.raises(InvalidInput, match="hiden"):

@@ -1,0 +1,201 @@
+"""Tables of the defences that train on clean or attacked images, and of SCORPIO in its forms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from fgmf.pipeline.defence_tables import BudgetTable, DefenceTable
+from fgmf.pipeline.tables import BelowOne, Count, NotNegative, Positive, Share
+
+if TYPE_CHECKING:
+    from fgmf.training import AmoRecipe, Recipe, Schedule
+    from fgmf.types import Bounds
+
+
+class StandardTable(DefenceTable):
+    """Cross-entropy on clean images."""
+
+    name: Literal["standard"]
+
+    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
+        """Return the recipe."""
+        from fgmf.training import StandardRecipe
+
+        return StandardRecipe(schedule=schedule, bounds=bounds)
+
+
+class NFgsmTable(BudgetTable):
+    """One step from noise, no projection."""
+
+    name: Literal["n-fgsm"]
+    noise: NotNegative = 1.0
+    step: Positive = 1.0
+
+    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
+        """Return the recipe."""
+        from fgmf.training import NFgsmRecipe
+
+        return NFgsmRecipe(
+            epsilon=self._epsilon_number,
+            noise=self.noise,
+            step=self.step,
+            warm_up=self.warm_up,
+            bounds=bounds,
+            schedule=schedule,
+        )
+
+
+class FgsmRsTable(BudgetTable):
+    """One step from noise, projected."""
+
+    name: Literal["fgsm-rs"]
+    step: Positive = 1.25
+
+    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
+        """Return the recipe."""
+        from fgmf.training import FgsmRsRecipe
+
+        return FgsmRsRecipe(
+            epsilon=self._epsilon_number,
+            step=self.step,
+            warm_up=self.warm_up,
+            bounds=bounds,
+            schedule=schedule,
+        )
+
+
+class PgdTable(BudgetTable):
+    """Several steps, projected."""
+
+    name: Literal["pgd"]
+    steps: Count = 7
+    step: Positive | None = None
+
+    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
+        """Return the recipe."""
+        from fgmf.training import PgdRecipe
+
+        return PgdRecipe(
+            epsilon=self._epsilon_number,
+            steps=self.steps,
+            step=self.step,
+            warm_up=self.warm_up,
+            bounds=bounds,
+            schedule=schedule,
+        )
+
+
+class TradesTable(BudgetTable):
+    """Clean loss and divergence."""
+
+    name: Literal["trades"]
+    beta: Positive = 6.0
+    steps: Count = 7
+    step: Positive | None = None
+
+    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
+        """Return the recipe."""
+        from fgmf.training import TradesRecipe
+
+        return TradesRecipe(
+            epsilon=self._epsilon_number,
+            beta=self.beta,
+            steps=self.steps,
+            step=self.step,
+            warm_up=self.warm_up,
+            bounds=bounds,
+            schedule=schedule,
+        )
+
+
+class ScorpioTable(BudgetTable):
+    """The quadratic penalty of SCORPIO, as published."""
+
+    name: Literal["scorpio"]
+    steps: Annotated[int, Field(ge=0)] = 1
+    mode: Literal["finite-difference", "double-backward"] = "finite-difference"
+    weight: Positive = 1.0
+
+    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
+        """Return the recipe."""
+        from dataclasses import replace
+
+        from fgmf.scorpio import QuadraticAscent, Scorpio
+        from fgmf.training import ScorpioRecipe
+
+        ascent = QuadraticAscent(epsilon=self._epsilon_number, steps=self.steps, bounds=bounds)
+        scorpio = replace(Scorpio.v1(ascent, weight=self.weight), mode=self.mode)
+        return ScorpioRecipe(
+            scorpio=scorpio, warm_up=self.warm_up, bounds=bounds, schedule=schedule
+        )
+
+
+class AmoTable(BudgetTable):
+    """Stored perturbations, one fresh gradient."""
+
+    name: Literal["amo"]
+    overshoot: Positive = 1.1
+    noise: NotNegative = 0.5
+    step: Positive = 1.5
+    label_smoothing: BelowOne = 0.1
+
+    def build(self, schedule: Schedule, bounds: Bounds) -> AmoRecipe:
+        """Return the recipe."""
+        from fgmf.scorpio import Amortised
+        from fgmf.training import AmoRecipe
+
+        return AmoRecipe(
+            epsilon=self._epsilon_number,
+            overshoot=self.overshoot,
+            amortised=Amortised(noise=self.noise, step=self.step),
+            label_smoothing=self.label_smoothing,
+            warm_up=self.warm_up,
+            bounds=bounds,
+            schedule=schedule,
+        )
+
+
+class ScorPio2Table(AmoTable):
+    """SCOR-PIO 2.0: stored perturbations, and a penalty along salient, exploitable directions."""
+
+    name: Literal["scor-pio-2"]  # type: ignore[assignment]
+    weight: NotNegative = 0.3
+    psd_weight: NotNegative = 0.1
+    keep_weight: NotNegative = 0.3
+    salience: Literal["gradient", "gradient-times-input", "integrated-gradients"] = "gradient"
+    baseline: Literal["zero", "noise", "blur"] = "noise"
+    salience_steps: Count = 2
+    salient_share: Share = 0.7
+    ascent_steps: Annotated[int, Field(ge=0)] = 0
+    mode: Literal["finite-difference", "double-backward"] = "finite-difference"
+    every: Count = 4
+    """Updates between two penalties."""
+    share: Share = 0.25
+    """Of the batch that a penalty looks at."""
+
+    def build(self, schedule: Schedule, bounds: Bounds) -> AmoRecipe:
+        """Return the recipe."""
+        from dataclasses import replace
+
+        from fgmf.scorpio import QuadraticAscent, Salience, Scorpio
+
+        penalty = Scorpio(
+            ascent=QuadraticAscent(
+                epsilon=self._epsilon_number, steps=self.ascent_steps, bounds=bounds
+            ),
+            mode=self.mode,
+            salience=Salience(
+                method=self.salience,
+                baseline=self.baseline,
+                steps=self.salience_steps,
+                share=self.salient_share,
+            ),
+            weight=self.weight,
+            psd_weight=self.psd_weight,
+            keep_weight=self.keep_weight,
+        )
+        return replace(
+            super().build(schedule, bounds), penalty=penalty, every=self.every, share=self.share
+        )

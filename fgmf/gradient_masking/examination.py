@@ -6,12 +6,11 @@
     probes    on the scouts
     scouting  counter-attacks on the scouts, by symptoms (`league`)
     proof     those that broke scouts on all images, until a gap is proven or all are through; a gap
-              without any symptom has to outlast five restarts of PGD-40, or be twice as large
+              without any symptom has to outlast five starts of PGD-40, or be twice as large
 
 Everything happens inside the classifier's guard; the model comes back as it was.
 
-Cost: about two PGD-40 for an honest model and 256 images: PGD-40 itself, and some 250 passes for
-each of 64 scouts. What counter-attacks find costs more.
+Cost: about two PGD-40 for an honest model and 256 images. What counter-attacks find costs more.
 Randomness: fixed by the seed and each image's key.
 """
 
@@ -28,29 +27,24 @@ from fgmf.classifier.memory import is_out_of_memory
 from fgmf.classifier.state import ModelSnapshot
 from fgmf.classifier.steadiness import refuse_nonfinite
 from fgmf.errors import BudgetSpent, InvalidInput
-from fgmf.gradient_masking.answers import find_traits, probe_form, probe_modes
+from fgmf.gradient_masking.answers import find_traits, probe_form
 from fgmf.gradient_masking.countering import Assault, Countering
+from fgmf.gradient_masking.deciding import Deciding
 from fgmf.gradient_masking.examined import Examined, Traits, exact_copies
 from fgmf.gradient_masking.judge import ITERATIVE, ONE_STEP, judge_masking
 from fgmf.gradient_masking.league import (
     Ground,
-    distilled,
     estimated,
     gradient_sources,
+    transferred,
 )
 from fgmf.gradient_masking.naive import FORTY_STEPS
 from fgmf.gradient_masking.naive import ONE_STEP as ONE_STEP_ASCENT
-from fgmf.gradient_masking.naive_runs import RESTARTS, attack_again, attack_naively
-from fgmf.gradient_masking.one_step import look_at_one_step, step_along
-from fgmf.gradient_masking.paths import probe_path, probe_unbounded
+from fgmf.gradient_masking.naive_runs import STARTS, attack_again, attack_naively
+from fgmf.gradient_masking.one_step import look_at_one_step, lower_along
+from fgmf.gradient_masking.paths import probe_path
+from fgmf.gradient_masking.probing import probe_budgets, probe_gradients
 from fgmf.gradient_masking.repairing import repaired_sources
-from fgmf.gradient_masking.slopes import (
-    measure_slopes,
-    probe_direction,
-    probe_presence,
-    probe_steadiness,
-    probe_truth,
-)
 from fgmf.gradient_masking.suite_runs import run_suite
 from fgmf.gradient_masking.values import MaskingMeasurement, NaiveOutcome
 from fgmf.gradient_masking.walking import probe_layers, walk
@@ -138,7 +132,7 @@ class _Examination:
         self._ray: torch.Tensor | None = None
         self._complete = True
         self._suite_gain = self._square_gain = 0
-        self._suspect = self._restarted = False
+        self._suspect, self._starts = False, 1
 
     def run(self) -> MaskingMeasurement:
         """Carry it out."""
@@ -221,14 +215,9 @@ class _Examination:
         self._state.right[live] = torch.minimum(self._state.right[live], outcome.right[live])
 
     def _probe(self, scouts: Examined, exact: Classifier) -> None:
-        self._symptoms += probe_modes(scouts)
-        slopes = measure_slopes(scouts, exact)
-        self._symptoms += probe_presence(slopes)
-        self._symptoms += probe_truth(scouts, slopes)
-        self._symptoms += probe_steadiness(slopes)
-        self._symptoms += probe_direction(scouts, slopes)
+        self._symptoms += probe_gradients(scouts, exact)
         if not self._nothing_to_hide():
-            self._symptoms.append(probe_unbounded(scouts))
+            self._symptoms += probe_budgets(scouts, self._scouts, self._naive[1])
 
     def _nothing_to_hide(self) -> bool:
         """Whether the iterative attack leaves less than could be feigned."""
@@ -262,7 +251,9 @@ class _Examination:
         suspect = ground.suspect or self._square_gain >= _WORTH
         if suspect and not ground.suspect and self._try_all(self._repairs(ground)):
             return
-        if suspect and self._try_all(distilled(ground, copies=3, updates=200)):
+        if suspect and self._try_all(transferred(ground)):
+            return
+        if suspect and self._decide():
             return
         if suspect or self._ample:
             self._try(estimated(ground, pairs=16 if suspect else 8, steps=16 if suspect else 8))
@@ -309,16 +300,9 @@ class _Examination:
         self._state.follow(source, self._live, scouting=False)
         if not self._proven():
             return False
-        self._step_along(source)
+        if self._ray is not None:  # what would FGSM have found with this gradient?
+            lower_along(self._all, self._live, source.logits, self._ray)
         return True
-
-    def _step_along(self, source: Source) -> None:
-        """Ask what FGSM would have found with this gradient: was it fooled as well?"""
-        if self._ray is None:
-            return
-        live = self._all.of(self._live)
-        right = live.right(step_along(live, source.logits))
-        self._ray[self._live] = torch.minimum(self._ray[self._live], right)
 
     def _square(self, ground: Ground) -> bool:
         """Run Square on the scouts, and on all if it is worth it; say whether that is enough."""
@@ -339,6 +323,19 @@ class _Examination:
         self._state.run(Square(queries=200), logits, self._live, assault, scouting=False)
         return self._proven()
 
+    def _decide(self) -> bool:
+        """Ask for decisions alone; say whether that is enough."""
+        if self._all.traits.random or self._out_of_time():
+            return self._out_of_time()
+        self._say("decisions")
+        run, decided = self._state.run, Assault(name="decisions (RayS)")
+        logits = self._all.logits
+        gain = run(Deciding(queries=120), logits, self._scouts, decided, scouting=True)
+        if gain < _SURE or self._out_of_time():
+            return False
+        run(Deciding(queries=240), logits, self._live, decided, scouting=False)
+        return self._proven()
+
     @property
     def _ample(self) -> bool:
         """Whether the black-box attacks of the scouts cost little beside the rest."""
@@ -347,18 +344,21 @@ class _Examination:
     def _proven(self) -> bool:
         """Whether a gap is proven, and more restarts of the naive attack would not close it.
 
-        A gap of twice what is allowed, or one with a symptom, needs no restarts.
+        A gap of twice what is allowed, or one with a symptom, needs no other starts. They are
+        made one by one, until the gap is closed.
         """
         if self._all.traits.random or not self._is_masked(self._plan.min_gap):
             return False
-        if self._suspect or self._restarted or not self._classifier.gradient_available:
+        if self._suspect or not self._classifier.gradient_available:
             return True
         if self._is_masked(2 * self._plan.min_gap):
             return True
-        self._restarted = True
-        self._say(f"{ITERATIVE}, {RESTARTS} restarts")
-        self._restart()
-        return self._is_masked(self._plan.min_gap)
+        while self._starts < STARTS:
+            self._say(f"{ITERATIVE}, start {self._starts + 1}")
+            self._start_again()
+            if not self._is_masked(self._plan.min_gap):
+                return False  # more starts would not open the gap again
+        return True
 
     def _is_masked(self, min_gap: float) -> bool:
         judgement = judge_masking(
@@ -366,9 +366,10 @@ class _Examination:
         )
         return judgement.finding == "masked"
 
-    def _restart(self) -> None:
-        at = next(i for i, outcome in enumerate(self._naive) if outcome.name == ITERATIVE)
-        self._naive[at] = attack_again(self._all, self._live, self._naive[at])
+    def _start_again(self) -> None:
+        at = next(i for i, o in enumerate(self._naive) if o.name.startswith(ITERATIVE))
+        self._naive[at] = attack_again(self._all, self._live, self._naive[at], restart=self._starts)
+        self._starts += 1
         self._book(self._naive[at])
 
     def _out_of_time(self) -> bool:

@@ -4,7 +4,8 @@
     output drawn      the same averaged over draws
     gradient unsteady, function of steps, ...      gradients averaged around
     gradient untrue or pointing back               the gradient turned round
-    any symptom of the gradient                    layers replaced (`walking`), a distilled copy
+    any symptom of the gradient                    layers replaced (`walking`), a distilled copy, a
+                                                   smoothed one, decisions alone
 
 Each is tried on the scouts that are left; what broke any of them is run on all images.
 """
@@ -17,7 +18,13 @@ from typing import TYPE_CHECKING, Final
 from fgmf.attacks.own import Apgd, ExpectedLogits, SubstituteBackward
 from fgmf.gradient_masking.distilling import distil
 from fgmf.gradient_masking.estimating import EstimatedLogits
-from fgmf.gradient_masking.sources import Source, around, double_logits, opposite
+from fgmf.gradient_masking.sources import (
+    Source,
+    around,
+    double_logits,
+    mean_around,
+    opposite,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +38,7 @@ _ERRATIC: Final = frozenset(
     {
         "function-of-steps",
         "gradient-unsteady",
+        "shell-around-data",
         "one-step-beats-many",
         "silent-success",
         "unbounded-attack-fails",
@@ -50,6 +58,7 @@ ABOUT_GRADIENTS: Final = (
         "output-of-mode",
         "output-remembers",
         "output-of-batch",
+        "optimises-inside",
     }
 )
 
@@ -123,6 +132,29 @@ def estimated(ground: Ground, *, pairs: int, steps: int) -> Source:
     return Source(
         name="estimated gradient", logits=logits, scout_steps=steps, steps=max(20, 2 * steps)
     )
+
+
+def smoothed_copy(ground: Ground) -> Source:
+    """Return the source that attacks the mean of the model over points around, and transfers."""
+    examined = ground.examined
+    reach = 0.5 * examined.threat.epsilon if examined.threat.norm == "linf" else 0.02
+    logits = mean_around(
+        ground.differentiable, examined.threat, points=8, reach=reach, seed=examined.seed
+    )
+    return Source(
+        name="transfer from a smoothed copy",
+        logits=logits,
+        mechanisms=("shattered",),
+        faithful=False,
+    )
+
+
+def transferred(ground: Ground) -> Iterator[Source]:
+    """Yield models that answer alike: averaged over points around, and learnt on the fly."""
+    own = ground.examined.classifier.gradient_available
+    if own and "gradient-unavailable" not in ground.standing:
+        yield smoothed_copy(ground)
+    yield from distilled(ground, copies=3, updates=200)
 
 
 def distilled(ground: Ground, *, copies: int, updates: int) -> Iterator[Source]:

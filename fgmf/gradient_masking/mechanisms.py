@@ -20,6 +20,7 @@ Mechanism = Literal[
     "batch-dependent",
     "mode-dependent",
     "output-form",
+    "inner-optimisation",
     "label-leak",
     "unknown",
 ]
@@ -37,6 +38,7 @@ MEANINGS: Final[Mapping[Mechanism, str]] = MappingProxyType(
         "batch-dependent": "the output of an image depends on the rest of its batch",
         "mode-dependent": "the output differs when gradients are recorded",
         "output-form": "labels or saturated probabilities stand in place of logits",
+        "inner-optimisation": "the model optimises or cleans its input in the forward pass",
         "label-leak": "one-step attacks fail at full length on images that shorter steps break",
         "unknown": "attacks without the model's gradients find what its gradients miss",
     }
@@ -60,6 +62,8 @@ REMEDIES: Final[Mapping[Mechanism, str]] = MappingProxyType(
         "batch-dependent": "use no statistics of the batch in eval mode",
         "mode-dependent": "remove what depends on torch.is_grad_enabled() or requires_grad",
         "output-form": "return the logits in front of softmax, argmax or voting",
+        "inner-optimisation": "attack the model without its inner loop, or with the identity as "
+        "the loop's backward pass (BPDA), and judge with the loop",
         "label-leak": "train against several steps or from random starts (N-FGSM, PGD), and watch "
         "one-step minus iterative accuracy during training",
         "unknown": "do not trust gradient attacks on this model; count what black-box attacks find",

@@ -83,13 +83,20 @@ ONE_STEP: Final = Ascent(steps=1, stride=1.0, random_start=False)
 FORTY_STEPS: Final = Ascent(steps=PGD_STEPS, stride=_STRIDE / PGD_STEPS, random_start=True)
 
 
-def climb(examined: Examined, ascent: Ascent, *, threat: ThreatModel | None = None) -> Path:
+def climb(
+    examined: Examined,
+    ascent: Ascent,
+    *,
+    threat: ThreatModel | None = None,
+    start: Images | None = None,
+) -> Path:
     """Run plain gradient ascent on every image.
 
     Args:
         examined: Model and images; inside the classifier's guard.
         ascent: Steps, their length, and where to start.
         threat: Replaces the one of the examination.
+        start: (n, ...) points inside the ball to go on from, in place of the ascent's own start.
 
     Returns:
         The path; where it ends is not judged yet.
@@ -103,7 +110,12 @@ def climb(examined: Examined, ascent: Ascent, *, threat: ThreatModel | None = No
         for _, part in batched(
             len(examined),
             examined.classifier.batch_size,
-            lambda where: _climbed(examined.of(torch.arange(len(examined))[where]), ascent, chosen),
+            lambda where: _climbed(
+                examined.of(torch.arange(len(examined))[where]),
+                ascent,
+                chosen,
+                None if start is None else start[where],
+            ),
         )
     ]
     return Path(
@@ -115,11 +127,11 @@ def climb(examined: Examined, ascent: Ascent, *, threat: ThreatModel | None = No
     )
 
 
-def _climbed(examined: Examined, ascent: Ascent, threat: ThreatModel) -> Path:
+def _climbed(examined: Examined, ascent: Ascent, threat: ThreatModel, start: Images | None) -> Path:
     clean = examined.images.to(examined.workplace)
     region = region_around(clean, threat)
-    points = clean.clone()
-    if ascent.random_start:
+    points = clean.clone() if start is None else start.to(clean)
+    if start is None and ascent.random_start:
         generators = [image_generator(examined.seed, "naive", key) for key in examined.keys]
         points = random_point(region, threat, generators)
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []

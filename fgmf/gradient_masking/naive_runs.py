@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fgmf.gradient_masking.examined import Examined
     from fgmf.gradient_masking.naive import Ascent, Path
 
-RESTARTS: Final = 5
+STARTS: Final = 5
 """Of the iterative attack, before a gap without any symptom counts as a proof: what other starting
 points find with the same gradient was not hidden by it."""
 
@@ -52,24 +52,25 @@ def attack_naively(
     return outcome, path
 
 
-def attack_again(examined: Examined, live: torch.Tensor, outcome: NaiveOutcome) -> NaiveOutcome:
-    """Let the iterative attack try from other points, on what it left right.
+def attack_again(
+    examined: Examined, live: torch.Tensor, outcome: NaiveOutcome, *, restart: int
+) -> NaiveOutcome:
+    """Let the iterative attack try once more, from other points, on what it left right.
 
     Args:
         examined: Model and all images.
         live: Those that are right without an attack.
-        outcome: Of its first run.
+        outcome: Of its runs so far.
+        restart: Number of this one, from 1.
 
     Returns:
         The least of all runs.
 
-    Cost: at most four times the first run.
+    Cost: at most that of the first run.
     """
     right, examples, before = outcome.right.clone(), outcome.examples.clone(), examined.passes
-    for restart in range(1, RESTARTS):
-        rows = live[right[live] > 0]
-        if not len(rows):
-            break
+    rows = live[right[live] > 0]
+    if len(rows):
         seed = derive_seed(examined.seed, "restart", restart)
         part = replace(examined, seed=seed).of(rows)
         points = climb(part, FORTY_STEPS).points
@@ -79,7 +80,7 @@ def attack_again(examined: Examined, live: torch.Tensor, outcome: NaiveOutcome) 
         examples[rows[lower]] = points[lower]
     return replace(
         outcome,
-        name=f"{outcome.name} ({RESTARTS} restarts)",
+        name=f"{outcome.name.partition(' (')[0]} ({restart + 1} starts)",
         right=right,
         examples=examples,
         passes=outcome.passes + examined.passes - before,

@@ -110,6 +110,23 @@ def step_along(examined: Examined, logits: LogitsFunction) -> Images:
     return project(examined.images, torch.cat(parts), threat)
 
 
+def lower_along(
+    examined: Examined, live: torch.Tensor, logits: LogitsFunction, ray: torch.Tensor
+) -> None:
+    """Lower what single steps leave, in place, by the one step along another gradient.
+
+    Args:
+        examined: All n images.
+        live: Those that are right without an attack.
+        logits: The function whose gradient is followed.
+        ray: (n,) what single steps leave so far.
+
+    Cost: two forward passes and one backward pass per image.
+    """
+    part = examined.of(live)
+    ray[live] = torch.minimum(ray[live], part.right(step_along(part, logits)))
+
+
 def probe_ray(right: torch.Tensor, lowest: torch.Tensor) -> Symptom:
     """Count images that the one step breaks at less than its full length only."""
     leaked = int(((right - lowest) > 0.5).sum())

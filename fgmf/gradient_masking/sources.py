@@ -3,6 +3,7 @@
     own            the model itself, followed by the margin: no scale of the logits flattens it
     double         a copy in float64, scaled on the way back, without backward hooks
     around         the gradient averaged over points around, the value where one stands
+    mean around    both averaged: another, smoother model, whose examples have to transfer
     opposite       the gradient turned round
     expected       averaged over draws (EOT)
 
@@ -71,15 +72,15 @@ def double_logits(
     return logits
 
 
-def around(
+def mean_around(
     logits: LogitsFunction, threat: ThreatModel, *, points: int, reach: float, seed: int
 ) -> LogitsFunction:
-    """The model's values, with its gradient averaged over points around.
+    """The model averaged over points around: value and gradient are those of a smoother one.
 
     Args:
         logits: The model.
         threat: Its bounds cut the points.
-        points: How many.
+        points: How many, at least one.
         reach: How far each pixel moves at most, in the units of the bounds.
         seed: Of the moves; with the contents of each image it fixes them.
     """
@@ -96,6 +97,24 @@ def around(
             return logits(images)
         return total / points
 
+    function: Any = averaged
+    function.passes_per_call = points
+    return function  # type: ignore[no-any-return]
+
+
+def around(
+    logits: LogitsFunction, threat: ThreatModel, *, points: int, reach: float, seed: int
+) -> LogitsFunction:
+    """The model's values, with its gradient averaged over points around.
+
+    Args:
+        logits: The model.
+        threat: Its bounds cut the points.
+        points: How many.
+        reach: How far each pixel moves at most, in the units of the bounds.
+        seed: Of the moves; with the contents of each image it fixes them.
+    """
+    averaged = mean_around(logits, threat, points=points, reach=reach, seed=seed)
     function: Any = SubstituteBackward(logits, averaged)
     function.passes_per_call = points + 1
     return function  # type: ignore[no-any-return]

@@ -3,26 +3,37 @@
 every `every` steps: signals of the batch -> window of the last n
 a signal stands  while at least k of its last n values lie beyond its limit
 "evidence"       stands at once where a value that is judged is NaN or infinite
+
+A collapsed network turns its gradient within the ball: alignment and Frank-Wolfe distortion fall,
+gap and curvature rise.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from fgmf.errors import InvalidInput
 from fgmf.training.collapse_signals import measure_signals
 from fgmf.verdict import Cost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import torch
     from torch import nn
 
     from fgmf.threat import ThreatModel
     from fgmf.training.collapse_signals import CollapseSignals
     from fgmf.types import Images, Labels
 
-_ABOVE: Final = ("gap", "distortion", "curvature")
+_ABOVE: Final = ("gap", "curvature")
+_BELOW: Final = ("alignment", "distortion")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +43,8 @@ class CollapseLimits:
     Attributes:
         gap: One-step less iterative accuracy: 0.025 to 0.056 is healthy, 0.09 to 0.24 collapsing.
         alignment: Below it. Not judged by default: its level depends on model and budget.
-        distortion: Above it. Not judged by default, for the same reason.
+        distortion: Below it: equal gradients give 1, unrelated ones 0.75. Not judged by default,
+            for the same reason.
         curvature: Above it, per unit of length. Not judged by default, for the same reason.
         needed: k, so that one noisy batch is no alarm.
         window: n.
@@ -144,8 +156,12 @@ class CollapseMonitor:
         signals = measure_signals(
             model, images[few], labels[few], self.threat, perturbed_gradient=given
         )
+        return self.judge(step, signals)
+
+    def judge(self, step: int, signals: CollapseSignals) -> CollapseReport:
+        """Judge signals that were measured elsewhere, with those before."""
         self._cost = self._cost + signals.cost
-        self._judge(step, signals)
+        self._take(step, signals)
         self.report = CollapseReport(
             step=step,
             signals=signals,
@@ -172,9 +188,9 @@ class CollapseMonitor:
         self._first = state["first"]
         self._cost = Cost(**state["cost"])
 
-    def _judge(self, step: int, signals: CollapseSignals) -> None:
+    def _take(self, step: int, signals: CollapseSignals) -> None:
         standing, missing = set(), False
-        for name in (*_ABOVE, "alignment"):
+        for name in (*_ABOVE, *_BELOW):
             limit, value = getattr(self.limits, name), getattr(signals, name)
             if limit is None:
                 continue
@@ -189,3 +205,52 @@ class CollapseMonitor:
         self._alarms = {name: self._alarms.get(name, step) for name in sorted(standing)}
         if standing and self._first is None:
             self._first = step
+
+
+def watch_checkpoints(
+    monitor: CollapseMonitor,
+    model: nn.Module,
+    checkpoints: Iterable[tuple[int, Mapping[str, torch.Tensor] | Path]],
+    images: Images,
+    labels: Labels,
+) -> tuple[CollapseReport, ...]:
+    """Look at a series of checkpoints as if the training ran again.
+
+    Args:
+        monitor: Takes each as one observation, in the order given.
+        model: Of the same architecture; its own weights are put back afterwards.
+        checkpoints: Step, and a state dict or a safetensors file; steps must increase.
+        images: (n, c, h, w) the same ones for all; the monitor takes its first `max_images`.
+        labels: (n,).
+
+    Returns:
+        One report for each.
+
+    Raises:
+        InvalidInput: No checkpoint, steps that do not increase, or weights that do not fit.
+
+    Cost: 15 forward and 13 backward passes per image and checkpoint.
+    """
+    own = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    reports: list[CollapseReport] = []
+    try:
+        for step, weights in checkpoints:
+            if reports and step <= reports[-1].step:
+                message = f"expected steps that increase, got {step} after {reports[-1].step}"
+                raise InvalidInput(message)
+            _load(model, weights, step)
+            reports.append(monitor.observe(step, model, images, labels))
+    finally:
+        model.load_state_dict(own)
+    if not reports:
+        raise InvalidInput("expected at least one checkpoint, got none")
+    return tuple(reports)
+
+
+def _load(model: nn.Module, weights: Mapping[str, torch.Tensor] | Path, step: int) -> None:
+    try:
+        state = load_file(weights) if isinstance(weights, Path) else dict(weights)
+        model.load_state_dict(state)
+    except (RuntimeError, SafetensorError, OSError) as error:
+        message = f"expected weights of this architecture at step {step}, got: {error}"
+        raise InvalidInput(message) from error

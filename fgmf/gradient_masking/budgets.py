@@ -1,0 +1,136 @@
+"""Symptoms in what a larger budget buys: more steps, a larger ball, and the way out of it.
+
+    steps doubled     from where PGD-40 ended, forty more: what they break was not out of reach
+    ball doubled      twice the radius: of an honest model it breaks a good part of what was left
+    shell             the margin along random directions, from the image to two radii: on an honest
+                      model it changes little by little, at the edge of a shell around the data or
+                      at a step of rounded values it jumps
+
+Source: Athalye et al. 2018 (a larger ball), Carlini et al. 2019 (iterations doubled); the shell is
+ours. All run on scouts, and the first two on those that PGD-40 left right.
+Cost: per image 80 passes for the steps, 49 for the ball, 17 for the shell.
+Randomness: the directions, by image.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from fgmf.gradient_masking.naive import PGD_STEPS, Ascent, climb
+from fgmf.gradient_masking.slopes import LARGE_SHARE, _share_symptom
+from fgmf.gradient_masking.values import Symptom
+from fgmf.preflight.gradients import leading_classes, margin_of
+from fgmf.threat import ThreatModel
+
+if TYPE_CHECKING:
+    from fgmf.gradient_masking.examined import Examined
+    from fgmf.types import Images
+
+_MORE: Final = Ascent(steps=PGD_STEPS, stride=2.5 / PGD_STEPS, random_start=False)
+_WIDER: Final = Ascent(steps=24, stride=2.5 / 24, random_start=False)
+_HELD: Final = 0.95
+_FEWEST: Final = 16
+"""Images from which on a share of them is worth a sentence."""
+_STATIONS: Final = 16
+_JUMP: Final = 0.6
+_FLAT: Final = 1e-9
+
+
+def probe_doubled_steps(scouts: Examined, ends: Images, right: torch.Tensor) -> Symptom:
+    """Go on from where the iterative attack ended, for as many steps again.
+
+    Args:
+        scouts: Images that are right without an attack.
+        ends: (m, ...) where the iterative attack ended.
+        right: (m,) share of draws on which each is right there.
+
+    Returns:
+        The share of the scouts that only the second forty steps break. It stands where the
+        attack was not through: by itself it speaks for no mechanism.
+    """
+    left = (right >= 0.5).nonzero().flatten()
+    broken = 0
+    if len(left):
+        part = scouts.of(left)
+        part.fresh()
+        path = climb(part, _MORE, start=ends[left])
+        broken = int((part.right(path.points, draws=1) < 0.5).sum())
+    return _share_symptom(
+        "more-steps-break",
+        broken,
+        len(scouts),
+        limit=LARGE_SHARE,
+        mechanisms=(),
+        note=f"images that PGD breaks in {2 * PGD_STEPS} steps and not in {PGD_STEPS}",
+        passes=(2 * PGD_STEPS + 1) * len(left),
+    )
+
+
+def probe_doubled_ball(scouts: Examined, right: torch.Tensor) -> Symptom | None:
+    """Attack in a ball of twice the radius.
+
+    Args:
+        scouts: Images that are right without an attack.
+        right: (m,) share of draws on which each is right after the iterative attack.
+
+    Returns:
+        The share of what the attack left that the same attack in twice the radius leaves, too;
+        None where it left too little to tell.
+    """
+    left = (right >= 0.5).nonzero().flatten()
+    if len(left) < _FEWEST:
+        return None
+    part, threat = scouts.of(left), scouts.threat
+    wider = ThreatModel(norm=threat.norm, epsilon=2 * threat.epsilon, bounds=threat.bounds)
+    part.fresh()
+    path = climb(part, _WIDER, threat=wider)
+    held = int((part.right(path.points, draws=1) >= 0.5).sum())
+    return _share_symptom(
+        "larger-ball-no-help",
+        held,
+        len(left),
+        limit=_HELD,
+        mechanisms=(),
+        note="of the images that PGD-40 left right, those that twice the radius leaves right, too",
+        passes=(2 * _WIDER.steps + 1) * len(left),
+    )
+
+
+def probe_shell(scouts: Examined) -> Symptom:
+    """Walk out of the ball along random directions, and look for the largest jump.
+
+    Args:
+        scouts: Images that are right without an attack.
+
+    Returns:
+        The median over images of the largest step of the margin over all of its ways up and down;
+        a straight line of 16 stations gives 1/16, a single jump 1.
+    """
+    threat, size = scouts.threat, scouts.images[0].numel()
+    spread = {"linf": 1.0, "l2": size**-0.5, "l1": 1.0 / size}[threat.norm]
+    ways = 2 * threat.epsilon * spread * scouts.uniform("shell").sign()
+    scouts.fresh()
+    classifier = scouts.classifier
+    pair = leading_classes(classifier.logits_in_batches(scouts.images))
+    margins = []
+    for station in range(_STATIONS + 1):
+        points = (scouts.images + station / _STATIONS * ways).clamp(*threat.bounds)
+        scouts.fresh()
+        margins.append(margin_of(classifier.logits_in_batches(points).double(), *pair))
+    steps = torch.stack(margins, dim=1).diff(dim=1).abs()
+    way = steps.sum(dim=1)
+    jumps = torch.where(way > _FLAT, steps.amax(dim=1) / way.clamp_min(_FLAT), 0.0)
+    middle = float(jumps.nan_to_num(nan=1.0).median())
+    return Symptom(
+        name="shell-around-data",
+        value=middle,
+        limit=_JUMP,
+        stands=middle > _JUMP,
+        image_count=len(scouts),
+        mechanisms=("shattered",),
+        note=f"median share of the margin's changes that falls into one of {_STATIONS} steps from "
+        "the image to twice the radius",
+        passes=(_STATIONS + 2) * len(scouts),
+    )

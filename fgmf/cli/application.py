@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 import typer  # noqa: TID253 - only the console script imports this module
 
-from fgmf.cli.exits import exits
+from fgmf.cli.exits import ExitCode, exits
 from fgmf.cli.mask_log_commands import log_application
+from fgmf.cli.report_commands import LimitsOption, report_application
+from fgmf.cli.services import ServiceName  # noqa: TC001 - typer reads it
 
 application = typer.Typer(
     name="fgmf",
@@ -24,6 +26,7 @@ application = typer.Typer(
 )
 
 application.add_typer(log_application)
+application.add_typer(report_application)
 
 GateFileArgument = Annotated[
     Path | None,
@@ -52,14 +55,6 @@ ReportOption = Annotated[
 ]
 TracebackOption = Annotated[
     bool, typer.Option("--traceback", help="Show where an error was raised.")
-]
-LimitsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="LIMIT",
-        help="The most that a gate may lose: robust_accuracy:2pp, robust_accuracy:5% or "
-        "robust_accuracy:significant. Can be repeated.",
-    ),
 ]
 BatchSizeOption = Annotated[int | None, typer.Option(min=1, help="Batch size of every model.")]
 
@@ -145,22 +140,6 @@ def check(  # noqa: PLR0913 - one parameter per option
         raise typer.Exit(run_check(request))
 
 
-@application.command(name="compare")
-def compare_files(
-    before: Annotated[
-        Path, typer.Argument(metavar="A", help="JSON report, baseline, or directory of baselines.")
-    ],
-    now: Annotated[Path, typer.Argument(metavar="B", help="The same, later.")],
-    *,
-    fail: LimitsOption = None,
-) -> None:
-    """Say what changed from A to B, image by image."""
-    with exits():
-        from fgmf.cli.baselines import run_compare
-
-        raise typer.Exit(run_compare(before, now, limits=tuple(fail or ())))
-
-
 @application.command()
 def preflight(
     gate_file: GateFileArgument = None,
@@ -191,12 +170,31 @@ def init(
         "fgmf.toml"
     ),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    ci: Annotated[
+        ServiceName | None,
+        typer.Option(help="Copy a file for a CI service, too; a gate file that is there stays."),
+    ] = None,
 ) -> None:
     """Write a commented gate file after a look at the model and the data."""
     with exits():
-        from fgmf.cli.starting import run_init
+        from fgmf.cli.services import write_service
+        from fgmf.cli.starting import is_started, run_init
 
-        raise typer.Exit(run_init(output, model=model, data=data, force=force))
+        code = ExitCode.PASSED
+        if ci is None or not is_started(output):
+            code = run_init(output, model=model, data=data, force=force)
+        if ci is not None:
+            write_service(ci, output.absolute().parent, force=force)
+        raise typer.Exit(code)
+
+
+@application.command(name="list")
+def list_gates(gate_file: GateFileArgument = None, *, profile: ProfileOption = None) -> None:
+    """Show the gates of a gate file and what they ask, without loading anything."""
+    with exits():
+        from fgmf.cli.listing import run_list
+
+        raise typer.Exit(run_list(gate_file, profile=profile))
 
 
 @application.command()

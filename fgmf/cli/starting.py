@@ -57,6 +57,11 @@ def run_init(output: Path, *, model: str | None, data: str | None, force: bool) 
     return ExitCode.PASSED
 
 
+def is_started(output: Path) -> bool:
+    """Say whether there is a gate file already, in its own file or in pyproject.toml."""
+    return os.path.lexists(output) or find_gate_file(output.absolute().parent) is not None
+
+
 def gate_file_text(*, model: str, data: str, sight: Sight | None) -> str:
     """Write a gate file as text.
 

@@ -49,6 +49,19 @@ class VerifierKey:
         hashed = hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.key)
         return hashed.digest()[:4]
 
+    def verifies(self, signature: bytes, data: bytes) -> bool:
+        """Say whether a signature of some bytes is by this key.
+
+        Raises:
+            MissingDependency: The package cryptography is not there.
+        """
+        package = _package()
+        try:
+            package.Ed25519PublicKey.from_public_bytes(self.key).verify(signature, data)
+        except (ValueError, package.InvalidSignature):
+            return False
+        return True
+
     def text(self) -> str:
         """Write the key, to be published."""
         return f"{self.name}+{self.key_id.hex()}+{_base64(_ED25519 + self.key)}"
@@ -117,13 +130,18 @@ class Signer:
             raise InvalidInput(f"{message}, as `fgmf log keygen` writes them") from None
         return cls(secret, name=name)
 
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature of some bytes: 64 of them."""
+        signature: bytes = self._key.sign(data)
+        return signature
+
     def line(self, text: str) -> str:
         """Return the signature line of a head.
 
         Args:
             text: Of the head, without signatures.
         """
-        signature: bytes = self._key.sign(text.encode())
+        signature = self.sign(text.encode())
         return f"\u2014 {self.verifier.name} {_base64(self.verifier.key_id + signature)}"
 
 
@@ -154,19 +172,17 @@ def is_signed(text: str, lines: Sequence[str], key: VerifierKey) -> bool:
     Raises:
         MissingDependency: The package cryptography is not there.
     """
-    package = _package()
+    _package()
     for line in lines:
         parts = line.split(" ")
         if len(parts) != 3 or parts[1] != key.name:
             continue
         try:
             data = base64.b64decode(parts[2], validate=True)
-            if data[:4] == key.key_id:
-                public = package.Ed25519PublicKey.from_public_bytes(key.key)
-                public.verify(data[4:], text.encode())
-                return True
-        except (binascii.Error, ValueError, package.InvalidSignature):
+        except (binascii.Error, ValueError):
             continue
+        if data[:4] == key.key_id and key.verifies(data[4:], text.encode()):
+            return True
     return False
 
 

@@ -1,0 +1,117 @@
+"""Which gate supports evidence for which part of which rule book.
+
+*Supports evidence for* means: the measured values are of the kind that the part asks about. It is
+no legal advice, and no gate shows compliance: scope, adequacy and the rest of the part are judged
+by people.
+
+Source: Regulation (EU) 2024/1689, Articles 12 and 15; NIST AI 100-1 (AI RMF 1.0), MEASURE;
+ISO/IEC TR 24029-1:2021, ISO/IEC 24029-2:2023.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, kw_only=True)
+class Support:
+    """One line of the map.
+
+    Attributes:
+        kind: Of the gate.
+        rule: The rule book.
+        part: Of it.
+        what: What the gate's evidence says about it.
+    """
+
+    kind: str
+    rule: str
+    part: str
+    what: str
+
+
+_EU: Final = "EU AI Act"
+_NIST: Final = "NIST AI RMF"
+_ISO: Final = "ISO/IEC 24029"
+
+SUPPORT: Final[tuple[Support, ...]] = (
+    Support(
+        kind="robustness",
+        rule=_EU,
+        part="Art. 15(5)",
+        what="measured resilience against adversarial examples within a stated threat model",
+    ),
+    Support(
+        kind="robustness",
+        rule=_NIST,
+        part="MEASURE 2.7",
+        what="security and resilience evaluated and documented, with intervals",
+    ),
+    Support(
+        kind="robustness",
+        rule=_ISO,
+        part="24029-1, statistical and empirical methods",
+        what="robust accuracy with its sample, interval and attacks",
+    ),
+    Support(
+        kind="corruption",
+        rule=_EU,
+        part="Art. 15(4)",
+        what="measured resilience against errors and faults in the input",
+    ),
+    Support(
+        kind="corruption",
+        rule=_NIST,
+        part="MEASURE 2.5",
+        what="limits of generalisation beyond the conditions of training",
+    ),
+    Support(
+        kind="corruption",
+        rule=_ISO,
+        part="24029-1, statistical and empirical methods",
+        what="accuracy under named corruptions and severities",
+    ),
+    Support(
+        kind="gradient-masking",
+        rule=_NIST,
+        part="MEASURE 2.13",
+        what="whether the measurement of robustness itself was effective",
+    ),
+    Support(
+        kind="gradient-masking",
+        rule=_EU,
+        part="Art. 15(5)",
+        what="that measured resilience is no artefact of useless gradients, as far as was tried",
+    ),
+    Support(
+        kind="attack-selftest",
+        rule=_NIST,
+        part="MEASURE 2.13",
+        what="that the attacks find what is known to be there",
+    ),
+    Support(
+        kind="faithfulness",
+        rule=_NIST,
+        part="MEASURE 2.9",
+        what="that explanations show what the model uses, against references",
+    ),
+    Support(
+        kind="explanation-stability",
+        rule=_NIST,
+        part="MEASURE 2.9",
+        what="that explanations stay the same under small changes",
+    ),
+    Support(
+        kind="mask-log",
+        rule=_EU,
+        part="Art. 12(1)",
+        what="automatic recording of events, whole and unaltered since the head was kept",
+    ),
+    Support(
+        kind="mask-log",
+        rule=_NIST,
+        part="MEASURE 2.8",
+        what="records that transparency and accountability rest on",
+    ),
+)

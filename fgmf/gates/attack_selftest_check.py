@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
-from fgmf.datasets import collect_samples
 from fgmf.errors import AttackFailed
 from fgmf.gates.attack_selftest_evidence import selftest_evidence
-from fgmf.gates.checking import GateCheck, settled
+from fgmf.gates.checking import GateCheck, deadline_after, settled
 from fgmf.gates.robustness_attacks import gate_plans
 from fgmf.gates.robustness_check import criterion_of
-from fgmf.gates.subject import choose_images
-from fgmf.preflight import inspect
 from fgmf.robustness import RobustnessPlan
 from fgmf.sampling import stratified_sample
 from fgmf.selftest import (
@@ -62,9 +58,7 @@ class _Check(GateCheck):
     gate: AttackSelftestGate
 
     def run(self, images: Images, labels: Labels) -> Verdict:
-        gate, deadline = self.gate, None
-        if gate.max_seconds is not None:
-            deadline = time.monotonic() + gate.max_seconds
+        gate, deadline = self.gate, deadline_after(self.gate.max_seconds)
         attacked = gate.attacked_gate()
         plan = RobustnessPlan(
             threat=gate.threat_model(self.classifier.bounds),
@@ -74,19 +68,12 @@ class _Check(GateCheck):
             example_limit=0,
             expect_steady="nondeterministic-output" not in gate.waive,
         )
-        samples = collect_samples((images, labels))
-        self.findings = inspect(
-            self.classifier,
-            samples,
-            threat=plan.threat,
-            kind=gate.kind,
-            waive=gate.waive,
-            seed=self.seed,
+        samples = self.inspected(
+            images,
+            labels,
             needs_gradient=any(entry.entry.needs_gradient for entry in plan.attacks),
+            threat=plan.threat,
         )
-        blocked = self.blocked()
-        if blocked is not None:
-            return blocked
         # A suite averages over draws of random models, as the gate's own does.
         random_output = any(f.name == "nondeterministic-output" for f in self.findings)
         plans = gate_plans(
@@ -96,8 +83,7 @@ class _Check(GateCheck):
         )
         plan = replace(plan, attacks=plans)
         subject = self._subject(samples)
-        accepted = "forward-changes-state" in gate.waive
-        with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
+        with self.guarded():
             scaling, certified = self._control(attacked, subject, plan)
             question = BinarizationQuestion(
                 plan=plan,
@@ -119,12 +105,9 @@ class _Check(GateCheck):
 
     def _subject(self, samples: Samples) -> MeasuredImages:
         target = self.gate.target
-        return choose_images(
+        return self.chosen(
             samples,
             count=self.gate.images,
-            seed=self.seed,
-            bounds=self.classifier.bounds,
-            dtype=self.classifier.dtype,
             without_class=target if isinstance(target, int) else None,
         )
 

@@ -9,20 +9,27 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from fgmf.errors import FgmfError
+from fgmf.datasets import collect_samples
+from fgmf.errors import FgmfError, GateError
 from fgmf.gates.specification import Progress
-from fgmf.preflight import blocking
+from fgmf.gates.subject import choose_images
+from fgmf.preflight import blocking, inspect
 from fgmf.preflight.policy import GRADIENT_MASKING, forbidding
 from fgmf.seeding import derive_seed
 from fgmf.verdict import Condition, Cost, Finding, Outcome, Verdict
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from fgmf.classifier import Classifier
+    from fgmf.datasets import Samples
     from fgmf.gates.specification import GateSpecification, RunContext
+    from fgmf.gates.subject import MeasuredImages
+    from fgmf.threat import ThreatModel
     from fgmf.types import Images, Labels
 
 
@@ -79,6 +86,64 @@ class GateCheck(ABC):
         own = meter.since(before, seconds=time.perf_counter() - started)
         return self.finished(verdict, own + self.elsewhere)
 
+    def inspected(
+        self,
+        images: Images,
+        labels: Labels,
+        *,
+        needs_gradient: bool,
+        threat: ThreatModel | None = None,
+    ) -> Samples:
+        """Take the data, and look for mistakes in how model and data are used.
+
+        Args:
+            images: As the user gave them.
+            labels: Likewise.
+            needs_gradient: Whether what follows uses gradients.
+            threat: What an adversary may do, where there is one.
+
+        Raises:
+            GateError: A finding leaves nothing to measure; all findings are kept.
+        """
+        samples = collect_samples((images, labels))
+        self.findings = inspect(
+            self.classifier,
+            samples,
+            threat=threat,
+            kind=self.kind,
+            waive=self.gate.waive,
+            seed=self.seed,
+            needs_gradient=needs_gradient,
+        )
+        blocked = self.blocked()
+        if blocked is not None:
+            raise GateError(blocked.reason)
+        return samples
+
+    def chosen(
+        self,
+        samples: Samples,
+        *,
+        count: int | Literal["all"],
+        without_class: int | None = None,
+        random_order: bool = False,
+    ) -> MeasuredImages:
+        """The images that are measured, of this gate's seed: see :func:`choose_images`."""
+        return choose_images(
+            samples,
+            count=count,
+            seed=self.seed,
+            bounds=self.classifier.bounds,
+            dtype=self.classifier.dtype,
+            without_class=without_class,
+            random_order=random_order,
+        )
+
+    def guarded(self) -> AbstractContextManager[object]:
+        """The classifier's guard, which lets changes pass that the gate waives."""
+        accepted = "forward-changes-state" in self.gate.waive
+        return self.classifier.guard(seed=self.seed, tolerate_changes=accepted)
+
     def blocked(self) -> Verdict | None:
         """The verdict where the findings leave nothing to measure; None where they don't."""
         errors = blocking(self.findings)
@@ -121,6 +186,11 @@ class GateCheck(ABC):
         """Tell the run where the gate stands."""
         if self.context.on_progress is not None:
             self.context.on_progress(Progress(gate=self.name, stage=stage, done=done, total=total))
+
+
+def deadline_after(seconds: float | None) -> float | None:
+    """Value of ``time.monotonic()`` when a budget that begins now is spent; None without one."""
+    return None if seconds is None else time.monotonic() + seconds
 
 
 def settled(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,9 @@ from fgmf.corruption_accuracy import (
     plan_cells,
 )
 from fgmf.corruptions.applying import check_images
-from fgmf.datasets import collect_samples
-from fgmf.gates.checking import GateCheck, settled
+from fgmf.gates.checking import GateCheck, deadline_after, settled
 from fgmf.gates.corruption_evidence import evidence_of_corruptions
 from fgmf.gates.examples import save_examples
-from fgmf.gates.subject import MeasuredImages, choose_images
-from fgmf.preflight import inspect
 from fgmf.threat import ThreatModel
 from fgmf.verdict import Verdict
 
@@ -28,6 +24,7 @@ if TYPE_CHECKING:
     from fgmf.classifier import Classifier
     from fgmf.gates.corruption import CorruptionGate
     from fgmf.gates.specification import RunContext
+    from fgmf.gates.subject import MeasuredImages
     from fgmf.types import Images, Labels
 
 
@@ -54,28 +51,9 @@ class _Check(GateCheck):
     gate: CorruptionGate
 
     def run(self, images: Images, labels: Labels) -> Verdict:
-        gate, deadline = self.gate, None
-        if gate.max_seconds is not None:
-            deadline = time.monotonic() + gate.max_seconds
-        samples = collect_samples((images, labels))
-        self.findings = inspect(
-            self.classifier,
-            samples,
-            kind=gate.kind,
-            waive=gate.waive,
-            seed=self.seed,
-            needs_gradient=False,
-        )
-        blocked = self.blocked()
-        if blocked is not None:
-            return blocked
-        subject = choose_images(
-            samples,
-            count=gate.images,
-            seed=self.seed,
-            bounds=self.classifier.bounds,
-            dtype=self.classifier.dtype,
-        )
+        gate, deadline = self.gate, deadline_after(self.gate.max_seconds)
+        samples = self.inspected(images, labels, needs_gradient=False)
+        subject = self.chosen(samples, count=gate.images)
         check_images(subject.images)
         plan = CorruptionPlan(
             cells=plan_cells(gate.corruptions, gate.severities),
@@ -85,8 +63,7 @@ class _Check(GateCheck):
             expect_steady="nondeterministic-output" not in gate.waive,
             on_progress=self.report_progress,
         )
-        accepted = "forward-changes-state" in gate.waive
-        with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
+        with self.guarded():
             measurement = measure_corruptions(
                 self.classifier, subject.images, subject.labels, plan, keys=subject.keys
             )

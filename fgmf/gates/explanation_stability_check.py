@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from fgmf.attribution.building import explainer
 from fgmf.attribution.catalogue import find_explainer
-from fgmf.datasets import collect_samples
 from fgmf.faithfulness.intervals import score_interval
 from fgmf.faithfulness.similarity import SIMILARITY_SCALE
 from fgmf.faithfulness.stability import StabilityPlan, measure_stability
@@ -17,8 +16,6 @@ from fgmf.gates.faithfulness_evidence import (
     explainer_title,
     subject_evidence,
 )
-from fgmf.gates.subject import choose_images
-from fgmf.preflight import inspect
 from fgmf.statistics import compare_to_limit
 from fgmf.threat import ThreatModel, parse_epsilon
 from fgmf.verdict import Condition, Verdict
@@ -62,36 +59,23 @@ class _Check(GateCheck):
 
     def run(self, images: Images, labels: Labels) -> Verdict:
         gate, epsilon = self.gate, self._epsilon
-        samples = collect_samples((images, labels))
         threat = None
         if epsilon is not None:
             threat = ThreatModel(norm="linf", epsilon=epsilon, bounds=self.classifier.bounds)
-        self.findings = inspect(
-            self.classifier,
-            samples,
-            threat=threat,
-            kind=gate.kind,
-            waive=gate.waive,
-            seed=self.seed,
+        samples = self.inspected(
+            images,
+            labels,
             needs_gradient=find_explainer(gate.explainer.name).needs_gradient
             or (epsilon is not None and self.classifier.gradient_available),
+            threat=threat,
         )
-        blocked = self.blocked()
-        if blocked is not None:
-            return blocked
         if self._corners_alone and not gate.random_corners_alone:
             return self.error(
                 f"expected gradients for the walks within epsilon, got {self.classifier.name}, "
                 "which has none; random corners of the ball alone find little. Judge the PyTorch "
                 "model, leave epsilon out, or accept them with random_corners_alone = true"
             )
-        subject = choose_images(
-            samples,
-            count=gate.images,
-            seed=self.seed,
-            bounds=self.classifier.bounds,
-            dtype=self.classifier.dtype,
-        )
+        subject = self.chosen(samples, count=gate.images)
         plan = StabilityPlan(
             similarity=gate.similarity,
             noise=gate.noise,
@@ -103,8 +87,7 @@ class _Check(GateCheck):
             on_progress=self.report_progress,
         )
         method = explainer(gate.explainer.name, gate.explainer.parameters)
-        accepted = "forward-changes-state" in gate.waive
-        with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
+        with self.guarded():
             measurement = measure_stability(
                 method, self.classifier, subject.images, plan, keys=subject.keys
             )

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fgmf.attribution.building import explainer
 from fgmf.attribution.catalogue import find_explainer
-from fgmf.datasets import collect_samples
 from fgmf.errors import MetricFailed
 from fgmf.faithfulness.comparing import ComparisonPlan, compare_with_references
 from fgmf.faithfulness.intervals import score_interval, smallest_mean_interval
 from fgmf.faithfulness.scores import MetricPlan
-from fgmf.gates.checking import GateCheck, settled
+from fgmf.gates.checking import GateCheck, deadline_after, settled
 from fgmf.gates.faithfulness_evidence import evidence_of_faithfulness
-from fgmf.gates.subject import choose_images
-from fgmf.preflight import inspect
 from fgmf.statistics import compare_to_limit
 from fgmf.verdict import Condition, Interval, Outcome, Verdict
 
@@ -55,30 +51,12 @@ class _Check(GateCheck):
     gate: FaithfulnessGate
 
     def run(self, images: Images, labels: Labels) -> Verdict:
-        gate, deadline = self.gate, None
-        if gate.max_seconds is not None:
-            deadline = time.monotonic() + gate.max_seconds
-        samples = collect_samples((images, labels))
-        self.findings = inspect(
-            self.classifier,
-            samples,
-            kind=gate.kind,
-            waive=gate.waive,
-            seed=self.seed,
-            needs_gradient=find_explainer(gate.explainer.name).needs_gradient,
+        gate, deadline = self.gate, deadline_after(self.gate.max_seconds)
+        samples = self.inspected(
+            images, labels, needs_gradient=find_explainer(gate.explainer.name).needs_gradient
         )
-        blocked = self.blocked()
-        if blocked is not None:
-            return blocked
-        subject = choose_images(
-            samples,
-            count=gate.images,
-            seed=self.seed,
-            bounds=self.classifier.bounds,
-            dtype=self.classifier.dtype,
-        )
-        accepted = "forward-changes-state" in gate.waive
-        with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
+        subject = self.chosen(samples, count=gate.images)
+        with self.guarded():
             measurement = self._measure(subject, deadline)
         return self._verdict(measurement, subject)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fgmf.attacks.plans import AttackPlan, plan_attacks
 from fgmf.attacks.suites import GRADIENT_FREE_SUITE, find_suite
-from fgmf.datasets import collect_samples
-from fgmf.gates.checking import GateCheck
+from fgmf.gates.checking import GateCheck, deadline_after
 from fgmf.gates.examples import save_examples
 from fgmf.gates.gradient_masking_evidence import evidence_of_masking, reason_of_masking
 from fgmf.gates.subject import MeasuredImages, choose_images
@@ -22,7 +20,6 @@ from fgmf.gradient_masking import (
 )
 from fgmf.gradient_masking.curves import MaskingCurves, measure_curves
 from fgmf.gradient_masking.mechanisms import REMEDIES
-from fgmf.preflight import inspect
 from fgmf.preflight.policy import in_order
 from fgmf.seeding import derive_seed
 from fgmf.verdict import Finding, Outcome, Verdict
@@ -87,30 +84,12 @@ class _Check(GateCheck):
         return replace(super().error(reason), direction="at-most")
 
     def run(self, images: Images, labels: Labels) -> Verdict:
-        gate, deadline = self.gate, None
-        if gate.max_seconds is not None:
-            deadline = time.monotonic() + gate.max_seconds
+        gate, deadline = self.gate, deadline_after(self.gate.max_seconds)
         threat = gate.threat_model(self.classifier.bounds)
-        samples = collect_samples((images, labels))
-        self.findings = inspect(
-            self.classifier,
-            samples,
-            threat=threat,
-            kind=gate.kind,
-            waive=gate.waive,
-            seed=self.seed,
-            needs_gradient=self.classifier.gradient_available,
+        samples = self.inspected(
+            images, labels, needs_gradient=self.classifier.gradient_available, threat=threat
         )
-        blocked = self.blocked()
-        if blocked is not None:
-            return blocked
-        subject = choose_images(
-            samples,
-            count=gate.images,
-            seed=self.seed,
-            bounds=self.classifier.bounds,
-            dtype=self.classifier.dtype,
-        )
+        subject = self.chosen(samples, count=gate.images)
         plan = MaskingPlan(
             threat=threat,
             suite=self._suite_plans(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,15 +9,12 @@ import torch
 
 from fgmf.attacks.criteria import Criterion
 from fgmf.caching import open_cache
-from fgmf.datasets import Samples, collect_samples
-from fgmf.gates.checking import GateCheck, settled
+from fgmf.gates.checking import GateCheck, deadline_after, settled
 from fgmf.gates.examples import save_examples
 from fgmf.gates.leniency import observe_leniency
 from fgmf.gates.robustness_attacks import gate_plans
 from fgmf.gates.robustness_evidence import evidence_of, rerun_of
 from fgmf.gates.robustness_sources import add_sources, prepare_sources
-from fgmf.gates.subject import MeasuredImages, choose_images
-from fgmf.preflight import inspect
 from fgmf.preflight.policy import in_order, judge_observations
 from fgmf.robustness import (
     RobustnessMeasurement,
@@ -34,8 +30,10 @@ if TYPE_CHECKING:
     from fgmf.attacks.plans import AttackPlan
     from fgmf.caching import DiskCache
     from fgmf.classifier import Classifier
+    from fgmf.datasets import Samples
     from fgmf.gates.robustness import RobustnessGate
     from fgmf.gates.specification import RunContext
+    from fgmf.gates.subject import MeasuredImages
     from fgmf.types import Images, Labels
 
 
@@ -62,24 +60,15 @@ class _Check(GateCheck):
     gate: RobustnessGate
 
     def run(self, images: Images, labels: Labels) -> Verdict:
-        gate, deadline = self.gate, None
-        if gate.max_seconds is not None:
-            deadline = time.monotonic() + gate.max_seconds
+        gate, deadline = self.gate, deadline_after(self.gate.max_seconds)
         threat = gate.threat_model(self.classifier.bounds)
         plans = gate_plans(gate, gradient_available=self.classifier.gradient_available)
-        samples = collect_samples((images, labels))
-        self.findings = inspect(
-            self.classifier,
-            samples,
-            threat=threat,
-            kind=gate.kind,
-            waive=gate.waive,
-            seed=self.seed,
+        samples = self.inspected(
+            images,
+            labels,
             needs_gradient=any(plan.entry.needs_gradient for plan in plans),
+            threat=threat,
         )
-        blocked = self.blocked()
-        if blocked is not None:
-            return blocked
         subject, plans = self._subject(samples), self._plans_seen()
         self._remark(subject, plans)
         self.follows_margin = any(plan.entry.follows_margin for plan in plans)
@@ -99,12 +88,11 @@ class _Check(GateCheck):
                 context=self.context,
             ),
         )
-        accepted = "forward-changes-state" in gate.waive
         meter = self.classifier.cost_meter
         before = meter.reading()
         surrogates_before = plan.sources.passes(besides=self.classifier)
         cache = self._cache(plan)
-        with self.classifier.guard(seed=self.seed, tolerate_changes=accepted):
+        with self.guarded():
             measurement = self._measured(subject, replace(plan, cache=cache))
         self.elsewhere = Cost(cached_images=measurement.cost.cached_images)
         self.elsewhere += plan.sources.passes(besides=self.classifier) - surrogates_before
@@ -184,12 +172,9 @@ class _Check(GateCheck):
 
     def _subject(self, samples: Samples) -> MeasuredImages:
         target = self.gate.target
-        return choose_images(
+        return self.chosen(
             samples,
             count=self.gate.images,
-            seed=self.seed,
-            bounds=self.classifier.bounds,
-            dtype=self.classifier.dtype,
             without_class=target if isinstance(target, int) else None,
             random_order=self.gate.sequential,
         )

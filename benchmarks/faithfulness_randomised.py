@@ -3,16 +3,20 @@
     rho(a, b) = |Spearman's rank correlation| of two maps, mean over images
     all layers:   maps of the model against maps of the same network with every weight drawn anew
     last layer:   with the weights of the last linear layer alone drawn anew
-    spectrum:     maps of the model against maps of the same network with every weight drawn anew
+    by chance:    maps of the model against maps of the same network with every weight drawn anew
                   whose phases are random: what two unrelated maps of such a grain give by chance
+    two drawn:    maps of two networks whose weights (all of them, or those of the last layer) were
+                  drawn independently: what is alike without anything learnt in common
 
-Weights are drawn from a normal distribution with the mean and deviation of each tensor.
+Weights are drawn from a normal distribution with the mean and deviation of each tensor. All are
+means over several draws; their deviation over draws is told beside.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,13 +36,15 @@ CHECKED = {
     "gradient": ("gradient", {}),
     "grad-cam++": ("grad-cam-plus-plus", {}),
 }
+DRAWN = range(5, 10)
+"""Seeds of the drawn weights."""
 _IMAGES = 50
 _SEED = 3
 
 
 def randomised_check(who: Subject, *, folder: Path, digest: str) -> dict[str, dict[str, float]]:
     """Mean |rho| of each explainer for all layers, the last layer, and by chance."""
-    path = folder / f"randomised-{who.name.replace(' ', '-')}-{digest}.json"
+    path = folder / f"randomised-{len(DRAWN)}-{who.name.replace(' ', '-')}-{digest}.json"
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))
     images, targets = who.jury.images[:_IMAGES], who.jury.targets[:_IMAGES]
@@ -52,17 +58,25 @@ def randomised_check(who: Subject, *, folder: Path, digest: str) -> dict[str, di
             made = how.explain(classifier, images, targets, seed=_SEED)  # type: ignore[attr-defined]
             return made.maps.double()
 
-        known, unlearnt = maps(who.classifier), maps(drawn_anew(who.classifier, last_alone=False))
-        found[name] = {
-            "all layers": spearman(known, unlearnt),
-            "by chance": spearman(known, random_phases(unlearnt)),
-            "last layer": spearman(known, maps(drawn_anew(who.classifier, last_alone=True))),
+        known = maps(who.classifier)
+        whole, last = (
+            [maps(drawn_anew(who.classifier, last_alone=a, seed=s)) for s in DRAWN]
+            for a in (False, True)
+        )
+        rows = {
+            "all layers": [spearman(known, one) for one in whole],
+            "by chance": [spearman(known, random_phases(one)) for one in whole],
+            "two drawn, all layers": [spearman(a, b) for a, b in pairwise(whole)],
+            "last layer": [spearman(known, one) for one in last],
+            "two drawn, last layer": [spearman(a, b) for a, b in pairwise(last)],
         }
+        found[name] = {key: float(torch.tensor(v).mean()) for key, v in rows.items()}
+        found[name] |= {f"deviation of {k}": float(torch.tensor(v).std()) for k, v in rows.items()}
     path.write_text(json.dumps(found), encoding="utf-8")
     return found
 
 
-def drawn_anew(classifier: Classifier, *, last_alone: bool, seed: int = 5) -> Classifier:
+def drawn_anew(classifier: Classifier, *, last_alone: bool, seed: int) -> Classifier:
     """The same network with the weights of its last linear layer, or all, drawn anew."""
     network = copy.deepcopy(classifier.module)
     last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]

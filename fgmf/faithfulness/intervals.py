@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from fgmf.corruption_accuracy.mean_interval import mean_interval
 from fgmf.errors import InvalidInput
 from fgmf.seeding import image_generator
 from fgmf.statistics import binomial_interval, hypergeometric_interval
@@ -62,8 +63,7 @@ def score_interval(
             scale, a confidence outside (0, 1), or scores without a scale that don't vary.
 
     Source: Efron and Tibshirani, "An introduction to the bootstrap" (1993), 12.5. Of a finite set
-        the standard error shrinks by sqrt(1 - n / population). Hoeffding, "Probability
-        inequalities for sums of bounded random variables" (1963), theorem 1 and section 6.
+        the standard error shrinks by sqrt(1 - n / population).
     Randomness: none; resamples are the same for every set of as many scores.
     """
     return _bounded([values], [confidence], scale=scale, population=population)[0][0]
@@ -202,37 +202,8 @@ def _of_few_values(mean: float, count: int, confidence: float, scale: Scale | No
     if scale is None:
         message = f"expected scores that vary, got nearly the same of all {count} images"
         raise InvalidInput(f"{message}; add images, for these scores have no bounds")
-    width = scale[1] - scale[0]
-    share = min(max((mean - scale[0]) / width, 0.0), 1.0)
-    limit = math.log(2.0 / (1.0 - confidence)) / count
-    whole = Interval(
-        lower=1.0 - _farthest(1.0 - share, limit),
-        upper=_farthest(share, limit),
-        confidence=confidence,
-        method="Hoeffding",
-    )
-    return _stretched(whole, scale)
-
-
-def _farthest(share: float, limit: float) -> float:
-    """The largest m from `share` to 1 whose relative entropy from it is at most `limit`.
-
-    Hoeffding's bound: a mean of n numbers in [0, 1] with expectation m is `share` or less with
-    probability at most exp(-n * entropy), drawn with replacement or without.
-    """
-    low, high = share, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2.0
-        if _entropy(share, middle) <= limit:
-            low = middle
-        else:
-            high = middle
-    return high  # rounding may only widen
-
-
-def _entropy(share: float, expected: float) -> float:
-    parts = ((share, expected), (1.0 - share, 1.0 - expected))
-    return sum(p * math.log(p / q) if q > 0.0 else math.inf for p, q in parts if p > 0.0)
+    share = min(max((mean - scale[0]) / (scale[1] - scale[0]), 0.0), 1.0)
+    return _stretched(mean_interval(share, count, confidence=confidence), scale)
 
 
 def _least(values: Floats) -> float:

@@ -87,7 +87,10 @@ def isolated_randomness(seed: int) -> Iterator[None]:
     mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - as above
-    torch.manual_seed(seed)
+    if torch.cuda.is_available() or mps_state is not None or torch.xpu.is_available():
+        torch.manual_seed(seed)
+    else:  # the same for the CPU alone, without a look at each kind of device
+        torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:

@@ -17,7 +17,8 @@ import torch
 
 Undo = Callable[[], object]
 
-_CONTAINERS = (list, dict, set, OrderedDict, defaultdict, Counter, deque)
+_CONTAINERS = frozenset({list, dict, set, OrderedDict, defaultdict, Counter, deque})
+_INERT = frozenset({bool, int, float, complex, str, bytes, tuple, type(None)})
 _DEPTH = 3
 
 
@@ -31,12 +32,14 @@ def undo_contents(value: Any, *, depth: int = _DEPTH) -> list[Undo]:  # noqa: AN
 
     Cost: a copy of the contents.
     """
-    for kind, keep in _KEEPERS:
-        if isinstance(value, kind):
-            return [keep(value)]
-    if type(value) not in _CONTAINERS or not depth:
+    kind = type(value)
+    if kind in _INERT:
         return []
-    contents = copy.copy(value)
+    if kind not in _CONTAINERS:
+        return next(([keep(value)] for sort, keep in _KEEPERS if isinstance(value, sort)), [])
+    if not depth:
+        return []
+    contents = value.copy()
     inner = contents.values() if isinstance(contents, dict) else contents
     undo = [undo for entry in inner for undo in undo_contents(entry, depth=depth - 1)]
     return [lambda: refill(value, contents), *undo]
@@ -44,6 +47,8 @@ def undo_contents(value: Any, *, depth: int = _DEPTH) -> list[Undo]:  # noqa: AN
 
 def refill(container: Any, contents: Any) -> None:  # noqa: ANN401 - list, deque, dict or set
     """Give a container the contents of another, in place."""
+    if not container and not contents:
+        return
     container.clear()
     if isinstance(container, list | deque):
         container.extend(contents)

@@ -7,6 +7,8 @@ No normalisation of the input is built in: images come in the range that the mod
     ConvNet      convolutions with pooling                  ConvNetConfig
     ViT          patches through transformer blocks         ViTConfig
     HybridNet    a convolutional stem under such blocks     HybridConfig
+    ResNet       residual blocks, of medium size            ResNetConfig
+    SpikingNet   rate-coded spikes, surrogate gradients     SpikingConfig
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from __future__ import annotations
 from fgmf.backbones.cnn import ConvNet, ConvNetConfig
 from fgmf.backbones.configuration import Activation, parameter_count
 from fgmf.backbones.hybrid import HybridConfig, HybridNet
+from fgmf.backbones.resnet import ResNet, ResNetConfig
+from fgmf.backbones.spiking import SpikingConfig, SpikingNet
 from fgmf.backbones.transformer import AttentionBlock
 from fgmf.backbones.vit import ViT, ViTConfig
 
@@ -24,6 +28,10 @@ __all__ = [
     "ConvNetConfig",
     "HybridConfig",
     "HybridNet",
+    "ResNet",
+    "ResNetConfig",
+    "SpikingConfig",
+    "SpikingNet",
     "ViT",
     "ViTConfig",
     "parameter_count",

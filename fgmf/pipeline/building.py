@@ -13,6 +13,10 @@ from fgmf.backbones import (
     ConvNetConfig,
     HybridConfig,
     HybridNet,
+    ResNet,
+    ResNetConfig,
+    SpikingConfig,
+    SpikingNet,
     ViT,
     ViTConfig,
 )
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 
 _BACKBONES: Final[Mapping[str, tuple[Any, Any]]] = {
     "cnn": (ConvNet, ConvNetConfig),
+    "resnet": (ResNet, ResNetConfig),
+    "spiking": (SpikingNet, SpikingConfig),
     "vit": (ViT, ViTConfig),
     "hybrid": (HybridNet, HybridConfig),
 }

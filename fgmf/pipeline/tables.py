@@ -14,7 +14,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Backbone = Literal["cnn", "vit", "hybrid"]
+Backbone = Literal["cnn", "resnet", "vit", "hybrid", "spiking"]
 
 
 class RecipeHeadTable(Table):

@@ -15,13 +15,21 @@ from fgmf.backbones import (
     ConvNetConfig,
     HybridConfig,
     HybridNet,
+    ResNet,
+    ResNetConfig,
+    SpikingNet,
     ViT,
     ViTConfig,
     parameter_count,
 )
 from fgmf.errors import InvalidInput
 
-ALL: list[tuple[Any, Any]] = [(ConvNet, ConvNetConfig), (ViT, ViTConfig), (HybridNet, HybridConfig)]
+ALL: list[tuple[Any, Any]] = [
+    (ConvNet, ConvNetConfig),
+    (ViT, ViTConfig),
+    (HybridNet, HybridConfig),
+    (ResNet, ResNetConfig),
+]
 backbones = pytest.mark.parametrize(("model_class", "config_class"), ALL, ids=lambda c: c.__name__)
 
 
@@ -118,7 +126,15 @@ class TestEveryBackbone:
 
 
 @pytest.mark.parametrize(
-    ("model", "count"), [(ConvNet(), 71_754), (ViT(), 139_018), (HybridNet(), 89_866)]
+    ("model", "count"),
+    [
+        (ConvNet(), 71_754),
+        (ViT(), 139_018),
+        (HybridNet(), 89_866),
+        (ResNet(), 695_658),
+        (ResNet(ResNetConfig.like_18()), 11_172_170),
+        (SpikingNet(), 20_490),
+    ],
 )
 def test_parameters_are_as_many_as_documented(model: nn.Module, count: int) -> None:
     assert parameter_count(model) == count

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 640
 HEIGHT: Final = 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 16, 12, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 32, 12, 34
 _TICKS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 

@@ -14,6 +14,7 @@ from fgmf.reporting.charts import HEIGHT, WIDTH, IntervalBar, curves_of, interva
 from fgmf.reporting.details import render_details
 from fgmf.reporting.document import report_document
 from fgmf.reporting.headline import describe_condition, render_headline
+from fgmf.reporting.panels import LogFacts, Panel, changes_of, log_facts, panels_of
 from fgmf.reporting.rows import TableRow, counted, ordered, table_row
 from fgmf.reporting.text import first_line, printable
 from fgmf.verdict import Outcome
@@ -43,6 +44,8 @@ class _Section:
         findings: Of the preflight, what weighs most first.
         details: What the terminal says below the headline.
         pictures: Name and address.
+        panels: Evidence to look at.
+        log: Head and streams of a mask log.
         evidence: JSON, cut where it is long.
     """
 
@@ -56,6 +59,8 @@ class _Section:
     findings: list[Finding]
     details: str
     pictures: list[tuple[str, str]]
+    panels: list[Panel]
+    log: LogFacts | None
     evidence: str
 
 
@@ -95,6 +100,7 @@ def render_page(
         facts=_facts(run),
         sections=sections,
         curves=curves_of(verdicts),
+        changes=changes_of(run),
         width=WIDTH,
         height=HEIGHT,
         version=_version(),
@@ -115,6 +121,8 @@ def _section(verdict: Verdict, anchor: str, pictures: Mapping[str, str]) -> _Sec
         findings=sorted(verdict.findings, key=lambda f: (f.waived, _SEVERITIES.index(f.severity))),
         details=render_details(verdict),
         pictures=[(printable(n), pictures[n]) for n in verdict.artifacts if n in pictures],
+        panels=panels_of(verdict),
+        log=log_facts(verdict),
         evidence=_shortened(json.dumps(entry["evidence"], indent=1)),
     )
 

@@ -138,7 +138,10 @@ class Shelf:
 
     def load(self, name: str) -> nn.Module:
         """Return a trained network in evaluation mode with frozen parameters."""
-        plan = PLANS[name]
+        return self.take(PLANS[name])
+
+    def take(self, plan: Plan) -> nn.Module:
+        """Return the network of a plan, trained, in evaluation mode with frozen parameters."""
         network = plan.build()
         path = self.folder / f"fashion-{plan.digest}.safetensors"
         if path.is_file():

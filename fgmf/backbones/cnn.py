@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import torch.fx
 from torch import nn
 
 from fgmf.backbones.configuration import activation, check_images, check_sizes, weights_from
@@ -20,6 +21,8 @@ from fgmf.errors import InvalidInput
 if TYPE_CHECKING:
     from fgmf.backbones.configuration import Activation
     from fgmf.types import Images, Logits
+
+torch.fx.wrap("check_images")  # a check of shapes, not a part of the graph
 
 _LAST_SIDE = 4
 _GROUP_WIDTH = 8

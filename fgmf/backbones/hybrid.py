@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
+import torch.fx
 from torch import nn
 
 from fgmf.backbones.configuration import activation, check_images, check_sizes, weights_from
@@ -20,6 +20,9 @@ from fgmf.backbones.vit import POSITION_DEVIATION
 if TYPE_CHECKING:
     from fgmf.backbones.configuration import Activation
     from fgmf.types import Images, Logits
+
+
+torch.fx.wrap("check_images")  # a check of shapes, not a part of the graph
 
 
 @dataclass(frozen=True, kw_only=True)

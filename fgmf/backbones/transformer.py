@@ -60,8 +60,9 @@ class AttentionBlock(nn.Module):
         return mixed
 
     def _attention(self, tokens: torch.Tensor) -> torch.Tensor:
-        n, count, width = tokens.shape
+        n, count = tokens.shape[:2]
         split = self.queries_keys_values(tokens).reshape(n, count, 3, self.heads, -1)
-        queries, keys, values = split.permute(2, 0, 3, 1, 4)  # each (n, heads, t, width / heads)
+        queries, keys, values = split.permute(2, 0, 3, 1, 4)  # each (n, heads, t, head width)
         attended = scaled_dot_product_attention(queries, keys, values)
-        return attended.transpose(1, 2).reshape(n, count, width)
+        # Fewer heads than at first where some were removed: `fgmf.sparsity.compact`.
+        return attended.transpose(1, 2).reshape(n, count, -1)

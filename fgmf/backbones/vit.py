@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import torch
+import torch.fx
 from torch import nn
 
 from fgmf.backbones.configuration import check_images, check_sizes, weights_from
@@ -21,6 +21,8 @@ from fgmf.errors import InvalidInput
 if TYPE_CHECKING:
     from fgmf.backbones.configuration import Activation
     from fgmf.types import Images, Logits
+
+torch.fx.wrap("check_images")  # a check of shapes, not a part of the graph
 
 POSITION_DEVIATION = 0.02
 """Standard deviation of the first positions and class token, as in the ViT paper's code."""
@@ -111,7 +113,9 @@ class ViT(nn.Module):
         padded = nn.functional.pad(images, (0, self.padding, 0, self.padding))
         tokens = self.patches(padded).flatten(2).transpose(1, 2)  # (n, grid^2, width)
         if self.class_token is not None:
-            tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+            # `shape[0]`, not `len`: tracers follow it, so that exported batches stay dynamic.
+            first = self.class_token.expand(tokens.shape[0], -1, -1)
+            tokens = torch.cat([first, tokens], dim=1)
         tokens = self.norm(self.blocks(tokens + self.positions))
         pooled = tokens.mean(dim=1) if self.class_token is None else tokens[:, 0]
         logits: Logits = self.head(pooled)

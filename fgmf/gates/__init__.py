@@ -14,9 +14,11 @@ from fgmf.gates.attack_selftest import AttackSelftestGate
 from fgmf.gates.corruption import CorruptionGate
 from fgmf.gates.explanation_stability import ExplanationStabilityGate
 from fgmf.gates.explanations import ExplainerSpecification, MetricSpecification
+from fgmf.gates.export_parity import ExportParityGate
 from fgmf.gates.faithfulness import FaithfulnessGate
 from fgmf.gates.gradient_masking import GradientMaskingGate
 from fgmf.gates.mask_log import MaskLogGate
+from fgmf.gates.provenance import ProvenanceGate
 from fgmf.gates.robustness import AttackSpecification, RobustnessGate
 from fgmf.gates.specification import (
     Gate,
@@ -35,6 +37,7 @@ __all__ = [
     "CorruptionGate",
     "ExplainerSpecification",
     "ExplanationStabilityGate",
+    "ExportParityGate",
     "FaithfulnessGate",
     "Gate",
     "GateSpecification",
@@ -42,6 +45,7 @@ __all__ = [
     "MaskLogGate",
     "MetricSpecification",
     "Progress",
+    "ProvenanceGate",
     "RobustnessGate",
     "RunContext",
     "StandaloneGate",
@@ -52,9 +56,11 @@ _OWN_KINDS: dict[str, type[GateSpecification]] = {
     "attack-selftest": AttackSelftestGate,
     "corruption": CorruptionGate,
     "explanation-stability": ExplanationStabilityGate,
+    "export-parity": ExportParityGate,
     "faithfulness": FaithfulnessGate,
     "gradient-masking": GradientMaskingGate,
     "mask-log": MaskLogGate,
+    "provenance": ProvenanceGate,
     "robustness": RobustnessGate,
 }
 

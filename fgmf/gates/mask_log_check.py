@@ -11,7 +11,7 @@ from fgmf.gates.mask_log_looks import Looks, looks_of
 from fgmf.gates.specification import Progress
 from fgmf.mask_log import LogOutcome, LogReport, VerifySettings, verify_log
 from fgmf.mask_log.heads import LONGEST_TEXT, is_head_digest
-from fgmf.mask_log.places import ERASURES
+from fgmf.mask_log.places import RESERVED
 from fgmf.seeding import derive_seed
 from fgmf.verdict import Cost, Outcome, Verdict
 
@@ -132,7 +132,7 @@ def _verified(
             progress = Progress(gate=name, stage="reading the log", done=done, total=total)
             context.on_progress(progress)
 
-    head = None if gate.head is None else _outside_head(gate.head, context.directory, path)
+    head = None if gate.head is None else outside_head(gate.head, context.directory, path)
     settings = VerifySettings(
         head=head,
         public_key=gate.public_key,
@@ -143,8 +143,18 @@ def _verified(
     return verify_log(path, settings)
 
 
-def _outside_head(text: str, directory: Path, log: Path) -> str:
-    """Return the head that a gate names: its digest, or what a file outside the log says."""
+def outside_head(text: str, directory: Path, log: Path) -> str:
+    """Return the head that a gate names: its digest, or what a file outside the log says.
+
+    Args:
+        text: As the gate names it.
+        directory: That paths are relative to.
+        log: Directory of the log, inside of which no such file may lie.
+
+    Raises:
+        InvalidInput: The file lies inside of the log.
+        OSError: It cannot be read.
+    """
     if is_head_digest(text):
         return text
     path = directory / text
@@ -164,7 +174,7 @@ def _failure(gate: MaskLogGate, report: LogReport, now: int) -> str | None:
         return f"{report.erased} samples were erased, and max_erased allows {gate.max_erased}"
     if gate.max_age_hours is None:
         return None
-    logged = (stream for stream in report.streams if stream.stream != ERASURES)
+    logged = (stream for stream in report.streams if stream.stream not in RESERVED)
     last = max((stream.last_at or 0 for stream in logged), default=0)
     age = (now - last) / _HOUR
     if last > now + _CLOCKS_DIFFER:

@@ -101,6 +101,7 @@ class Anchoring:
         public_key: Text of a verifier key; None for none.
         anchor: What was found to stand behind the log.
         records: Records that it covers.
+        found: The head that it is.
         signer: Name of the key that signed.
     """
 
@@ -108,6 +109,7 @@ class Anchoring:
     public_key: str | None = None
     anchor: Anchor = "none"
     records: int = 0
+    found: Head | None = None
     signer: str = ""
     _given: Head | None = None
     _key: VerifierKey | None = None
@@ -156,7 +158,7 @@ class Anchoring:
             return [Trouble(kind="tampered", what=f"{what}: it was rewritten, cut, or is another")]
         if found.manifest != now.manifest or found.run != now.run:
             return [Trouble(kind="tampered", what="the head given is that of another run")]
-        self.records = found.size
+        self.records, self.found = found.size, found
         self.anchor = "head" if found.digest == now.digest else "earlier head"
         return []
 
@@ -167,5 +169,5 @@ class Anchoring:
         ]
         if signed:
             latest = max(signed, key=lambda head: head.size)
-            self.records, self.signer = latest.size, key.name
+            self.records, self.found, self.signer = latest.size, latest, key.name
             self.anchor = "signature" if latest.digest == now.digest else "earlier signature"

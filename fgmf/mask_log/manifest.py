@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fgmf.canonical import canonical_json, write_atomically
 from fgmf.errors import BrokenRecord, InvalidInput
-from fgmf.mask_log.places import ERASURES, FORMAT, LogDirectory, checked_stream_name, read_inside
+from fgmf.mask_log.places import FORMAT, RESERVED, LogDirectory, checked_stream_name, read_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,8 +131,8 @@ class Manifest:
         if not all(isinstance(reason, str) and reason for reason in self.skips):
             raise InvalidInput("expected texts as reasons for which passes may be left out")
         for name in self.streams:
-            if checked_stream_name(name) == ERASURES:
-                raise InvalidInput(f"expected another name than {ERASURES!r} for a stream")
+            if checked_stream_name(name) in RESERVED:
+                raise InvalidInput(f"expected another name than {name!r} for a stream")
 
     def contents(self) -> bytes:
         """Return the manifest's file: canonical JSON.

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 FORMAT: Final = "fgmf-mask-log/1"
 ERASURES: Final = "erasures"
 """The stream that tombstones stand in."""
+EXPORTS: Final = "exports"
+"""The stream that exported files are named in (`exported`)."""
+RESERVED: Final = frozenset({ERASURES, EXPORTS})
+"""Streams of the log itself: no manifest names them, and they are complete when they end."""
 MANIFEST: Final = "manifest.json"
 HEADS: Final = "heads"
 STREAMS: Final = "streams"

@@ -138,6 +138,7 @@ class LogReport:
         troubles: Everything that is wrong, the worst first.
         anchor: What from outside the log stands behind it.
         anchored_records: Records that it covers.
+        anchored_head: The head that it is; None where there is none.
         sampled: Whether the manifest asks for a part of the passes only.
         open_ended: Streams that the manifest fixes nothing about.
         signer: Name of the key that signed, where one was asked for.
@@ -150,6 +151,7 @@ class LogReport:
     troubles: tuple[Trouble, ...] = ()
     anchor: Anchor = "none"
     anchored_records: int = 0
+    anchored_head: Head | None = None
     sampled: bool = False
     open_ended: tuple[str, ...] = ()
     signer: str = ""

@@ -10,7 +10,7 @@ from fgmf.mask_log.batches import BatchChecker
 from fgmf.mask_log.erasures import read_tombstones
 from fgmf.mask_log.manifest import read_manifest
 from fgmf.mask_log.packs import stored_values
-from fgmf.mask_log.places import ERASURES, open_log
+from fgmf.mask_log.places import RESERVED, open_log
 from fgmf.mask_log.reading import PackReader
 from fgmf.mask_log.resuming import read_stream
 
@@ -99,7 +99,7 @@ def read_samples(path: Path, wanted: SampleFilter | None = None) -> Iterator[Log
     manifest = read_manifest(directory)
     tombstones = read_tombstones(directory)
     for stream in directory.stream_names():
-        if stream != ERASURES and wanted.stream in {None, stream}:
+        if stream not in RESERVED and wanted.stream in {None, stream}:
             reader = _StreamReader(directory, manifest, stream, tombstones.get(stream, {}))
             yield from reader.read(wanted)
 

@@ -11,7 +11,7 @@ from fgmf.mask_log.completeness import StreamTally
 from fgmf.mask_log.manifest import Expectation
 from fgmf.mask_log.marks import Changed, Marks
 from fgmf.mask_log.opening import new_state
-from fgmf.mask_log.places import ERASURES
+from fgmf.mask_log.places import RESERVED
 from fgmf.mask_log.reading import (
     MisplacedRecord,
     PackReader,
@@ -100,7 +100,7 @@ class StreamVerifier:
         self.claimed = dict(task.claimed)
         self.state = new_state(manifest, name)
         expected = manifest.streams.get(name)
-        self.unexpected = bool(manifest.streams) and expected is None and name != ERASURES
+        self.unexpected = bool(manifest.streams) and expected is None and name not in RESERVED
         self.sampled = manifest.every > 1
         skips = (*manifest.skips, "sampling") if self.sampled else manifest.skips
         self.tally = StreamTally(expected or Expectation(), skips=skips)

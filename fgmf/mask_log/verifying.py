@@ -25,7 +25,7 @@ from fgmf.mask_log.anchoring import Anchoring, Claims, read_claims
 from fgmf.mask_log.erasures import read_tombstones
 from fgmf.mask_log.heads import Head, StreamHead
 from fgmf.mask_log.manifest import Expectation, Manifest, read_manifest
-from fgmf.mask_log.places import ERASURES, LogDirectory, open_log
+from fgmf.mask_log.places import ERASURES, RESERVED, LogDirectory, open_log
 from fgmf.mask_log.report import LogReport, Trouble
 from fgmf.mask_log.streams import StreamTask, StreamVerifier
 from fgmf.mask_log.taking_up import identity_of, resumable_observers, take_up
@@ -157,6 +157,7 @@ class _Verification:
             troubles=tuple(self.troubles),
             anchor="none" if broken else self.anchoring.anchor,
             anchored_records=0 if broken else self.anchoring.records,
+            anchored_head=None if broken else self.anchoring.found,
             signer=self.anchoring.signer,
             sampled=self.manifest.every > 1,
             open_ended=self._open_ended(present),
@@ -246,7 +247,7 @@ class _Verification:
 
     def _open_ended(self, present: Sequence[str]) -> tuple[str, ...]:
         expected = self.manifest.streams
-        names = sorted({*present, *expected} - {ERASURES})
+        names = sorted({*present, *expected} - RESERVED)
         return tuple(name for name in names if expected.get(name, Expectation()).open_ended)
 
     def _bytes(self, names: Sequence[str]) -> int:

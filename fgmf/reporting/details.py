@@ -14,6 +14,7 @@ from fgmf.reporting.evidence import (
     text_of,
 )
 from fgmf.reporting.explanations import render_explanations
+from fgmf.reporting.exports import render_export
 from fgmf.reporting.headline import decisive_condition, describe_condition
 from fgmf.reporting.mask_logs import render_mask_log
 from fgmf.reporting.masking import render_masking
@@ -63,6 +64,7 @@ def render_details(verdict: Verdict) -> str:
         render_explanations(verdict),
         render_masking(verdict),
         render_mask_log(verdict),
+        render_export(verdict),
         _classes(verdict),
         _findings(verdict),
         _images(verdict),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.attribution_cases import ATTRIBUTION_CASES, NOT_ATTRIBUTING
+from contracts.export_cases import EXPORT_CASES, NOT_EXPORTING
 from contracts.faithfulness_cases import FAITHFULNESS_CASES, NOT_SCORING
 from contracts.masking_cases import MASKING_CASES, NOT_MASKING
 from contracts.selftest_cases import SELFTEST_CASES
@@ -21,5 +22,6 @@ ROOM_CASES: dict[str, Callable[[Classifier], object]] = {
     **ATTRIBUTION_CASES,
     **FAITHFULNESS_CASES,
     **MASKING_CASES,
+    **EXPORT_CASES,
 }
-NOT_IN_ROOMS = {*NOT_ATTRIBUTING, *NOT_SCORING, *NOT_MASKING}
+NOT_IN_ROOMS = {*NOT_ATTRIBUTING, *NOT_SCORING, *NOT_MASKING, *NOT_EXPORTING}

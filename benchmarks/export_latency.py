@@ -1,0 +1,88 @@
+"""How much faster the files of the export study are, with an A/A control, in one run each.
+
+The files of `benchmarks.export_study` (robust ones; latency does not depend on the weights), one
+image per call, ONNX Runtime with one thread; OpenVINO too where it is installed. CPU time, random
+order within each round.
+
+`python -m benchmarks.export_latency` writes `benchmarks/results/export_latency.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from benchmarks.export_models import ARCHITECTURES
+from benchmarks.export_study import folder, name_of, shares_of
+from benchmarks.fashion_models import held_out
+from fgmf.canonical import write_atomically
+from fgmf.classifier.onnx_backend import onnx_runner
+from fgmf.export.latency import measure_latency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RESULTS = Path(__file__).parent / "results" / "export_latency.json"
+
+
+def _openvino(path: Path, images: torch.Tensor) -> Callable[[], object]:
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    request, array = compiled.create_infer_request(), images.numpy()
+    return lambda: request.infer([array])
+
+
+def _engines() -> dict[str, Callable]:
+    engines: dict[str, Callable] = {"onnxruntime": onnx_runner}
+    try:
+        import openvino
+
+        engines[f"openvino {openvino.__version__.split('-')[0]}"] = _openvino
+    except ImportError:
+        print("openvino is not installed: left out")
+    return engines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=61)
+    parser.add_argument("--kind", default="robust")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    image, found = held_out(0, 1).images, {}
+    for engine, run in _engines().items():
+        for architecture in ARCHITECTURES:
+            files = {
+                f"{share:g}": folder() / f"{name_of(architecture, asked.kind, share)}.onnx"
+                for share in shares_of(architecture)
+            }
+            make = {
+                share: (lambda path=path, run=run: run(path, image))
+                for share, path in files.items()
+                if path.is_file()
+            }
+            report = measure_latency(make, rounds=asked.rounds)
+            found.setdefault(engine, {})[architecture] = asdict(report) | {"noise": report.noise}
+            for share, timing in report.timings.items():
+                print(
+                    f"{engine:<12} {architecture:<7} {share:<5} {timing.microseconds:8.1f} us  "
+                    f"{timing.speedup:5.2f}x [{timing.lower:.2f}, {timing.upper:.2f}]"
+                )
+            control = report.control
+            print(
+                f"{engine:<12} {architecture:<7} A/A   {control.microseconds:8.1f} us  "
+                f"{control.speedup:5.2f}x [{control.lower:.2f}, {control.upper:.2f}]",
+                flush=True,
+            )
+    write_atomically(RESULTS, (json.dumps(found, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

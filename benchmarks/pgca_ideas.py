@@ -8,7 +8,8 @@ how faithful its maps are. Beside it what bounds it from below: maps of two netw
 layers were drawn independently of each other, which have nothing learnt in common there.
 
 Evidence (drops of cells, gradients, Grad-CAM++) is gathered once per network; ideas differ in what
-they make of it. Results are kept beside the networks.
+they make of it. *As it was* compares the image with its mean, as all ideas do that do not say
+otherwise; that with a blur of side / 7 became PGCA's. Results are kept beside the networks.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _SEED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Idea:
-    """What is made of the evidence; the defaults are PGCA's.
+    """What is made of the evidence; the defaults are what PGCA's were.
 
     Attributes:
         cells: Whose drops.
@@ -75,7 +76,7 @@ class Idea:
 
 
 IDEAS: dict[str, Idea] = {
-    "as it is": Idea(),
+    "as it was": Idea(),
     "cells by margin to the runner-up": Idea(cells="margin"),
     "all by margin to the runner-up": Idea(cells="margin", gradients="margin"),
     "all by logit less the mean of the others": Idea(cells="contrast", gradients="contrast"),

@@ -109,6 +109,9 @@ PGCA_PARAMETERS = {
     ),
     "path_samples": _count(6, "gradients on the way from noise"),
     "path_share": _share(0.5, "of the latter in the evidence of gradients"),
+    "surround": Parameter(
+        default=0.14, above=0.0, meaning="blur of a pixel's surround, as a share of the longer side"
+    ),
     "return_share": _share(0.3, "how much of a cell's disagreement its pixels get"),
     "return_floor": Parameter(default=0.02, above=0.0, meaning="weight of silent pixels"),
     "blur_scale": _least(0.18, "blur as a share of the image's grain"),

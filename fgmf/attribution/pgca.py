@@ -64,6 +64,8 @@ class Pgca(Method):
         smoothing_deviation: Of that noise, as a share of the bounds' range; SmoothGrad's .15.
         path_samples: Gradients on the way from noise to the image, likewise in pairs.
         path_share: Share of the latter in the evidence of gradients.
+        surround: What a pixel is compared with, by the deviation of a blur as a share of the longer
+            side; .14, measured to beat half and twice as much, and the mean of the image.
         return_share: beta, how much of a cell's disagreement is handed back: below one half,
             because a cell is coarser than what it is compared with.
         return_floor: phi, the weight of silent pixels; .02 keeps a cell without gradients finite.
@@ -104,6 +106,7 @@ class Pgca(Method):
     smoothing_deviation: float = 0.15
     path_samples: int = 6
     path_share: float = 0.5
+    surround: float = 0.14
     return_share: float = 0.3
     return_floor: float = 0.02
     blur_scale: float = 0.18
@@ -200,6 +203,7 @@ class Pgca(Method):
             ),
             noise_path_gradient(request, samples=self.path_samples, output=output),
             path_share=self.path_share,
+            surround=self.surround,
         )
         agreed = consensus.agree(gradients, cells, share=self.return_share, floor=self.return_floor)
         smoothed = consensus.smooth(

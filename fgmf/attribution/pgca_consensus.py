@@ -1,7 +1,7 @@
 """PGCA's five stages with the consensus fusion: evidence of cells and of gradients, made to agree.
 
     1 perturb   P_k = mean over the replacements of the drop of cell k, signed
-    2 attend    Q = (x - mean x) * ((1 - q) mean gradient under noise + q the same from noise to x)
+    2 attend    Q = (x - blur of x) * ((1 - q) mean gradient under noise + q the same on the way)
                 G = Grad-CAM++ in [0, 1]
     3 agree     A_i = Q_i + beta (P_k - sum of Q over cell k) w_i            for pixel i of cell k
                 w_i = (|Q_i| + phi mean |Q|) / sum of the same over the cell
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from fgmf.types import Images
 
 
+_ROUNDING = 1e-12
+"""A pixel that differs from its surround by less of the largest one does not differ."""
+
+
 def perturb(drops: Sequence[torch.Tensor]) -> torch.Tensor:
     """Stage 1: the mean drop of each cell over the replacements, signed.
 
@@ -52,7 +56,12 @@ def perturb(drops: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def attend(
-    images: Images, around: torch.Tensor, along: torch.Tensor, *, path_share: float
+    images: Images,
+    around: torch.Tensor,
+    along: torch.Tensor,
+    *,
+    path_share: float,
+    surround: float,
 ) -> torch.Tensor:
     """Stage 2: the evidence of gradients.
 
@@ -62,13 +71,17 @@ def attend(
         along: Mean gradient on the way from noise to the image.
         path_share: q, the share of the latter. Around the image says what counts now, along the
             way what counted until the image was there.
+        surround: Deviation of the blur that says what a pixel's surround is, as a share of the
+            longer side.
 
     Returns:
-        (n, h, w): what the image does that its mean would not, times what it is worth.
+        (n, h, w): what a pixel does that its surround would not, times what it is worth.
     """
-    mean, _ = mean_and_deviation(images)
+    less = images - gaussian_blur(images, surround * max(images.shape[-2:]))
+    largest = images.abs().amax(dim=(1, 2, 3), keepdim=True)
+    less = torch.where(less.abs() > _ROUNDING * largest, less, 0.0)
     slope = (1 - path_share) * around + path_share * along
-    return ((images - mean) * slope).sum(dim=1)
+    return (less * slope).sum(dim=1)
 
 
 def agree(

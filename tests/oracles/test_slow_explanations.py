@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from fgmf.attribution.activations import tapped
 from fgmf.attribution.building import explainer
-from fgmf.attribution.pgca_consensus import agree
+from fgmf.attribution.pgca_consensus import agree, attend
 from fgmf.backbones import ViT, ViTConfig
 
 TARGETS = torch.tensor([0, 1, 2])
@@ -148,6 +148,43 @@ def test_the_first_stage_is_that_of_the_definition(side: int) -> None:
                 row = next(r for r in range(grid) if y < math.floor((r + 1) * side / grid))
                 column = next(c for c in range(grid) if x < math.floor((c + 1) * side / grid))
                 assert cells.maps[i, y, x] == pytest.approx(float(drops[i, row, column]), rel=1e-9)
+
+
+def test_a_pixel_is_compared_with_its_surround() -> None:
+    """The blur pixel by pixel, mirrored at the edges; a deviation of a fifth of the longer side."""
+    generator = torch.Generator().manual_seed(1)
+    images, around, along = (
+        torch.rand(2, 2, 6, 5, generator=generator, dtype=torch.float64) for _ in range(3)
+    )
+    deviation = 0.2 * 6
+    reach = range(-math.ceil(3 * deviation), math.ceil(3 * deviation) + 1)
+    weights = {step: math.exp(-0.5 * (step / deviation) ** 2) for step in reach}
+
+    def mirrored(place: int, side: int) -> int:
+        place %= 2 * side
+        return place if place < side else 2 * side - 1 - place
+
+    found = attend(images, around, along, path_share=0.25, surround=0.2)
+    for i in range(2):
+        for y in range(6):
+            for x in range(5):
+                expected = 0.0
+                for c in range(2):
+                    surround = (
+                        sum(
+                            weights[a]
+                            * weights[b]
+                            * images[i, c, mirrored(y + a, 6), mirrored(x + b, 5)]
+                            for a in reach
+                            for b in reach
+                        )
+                        / sum(weights.values()) ** 2
+                    )
+                    slope = 0.75 * around[i, c, y, x] + 0.25 * along[i, c, y, x]
+                    expected += float((images[i, c, y, x] - surround) * slope)
+                assert float(found[i, y, x]) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    flat = torch.full_like(images, 0.3)
+    assert not attend(flat, around, along, path_share=0.25, surround=0.2).any()
 
 
 def test_a_cell_gets_back_the_share_of_its_disagreement() -> None:

@@ -9,7 +9,9 @@ import typer  # noqa: TID253 - only the console script imports this module
 
 from fgmf.cli.exits import exits
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The exported .onnx file.")]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The exported .onnx or .tflite file.")
+]
 
 
 def verify_export(

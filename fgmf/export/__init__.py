@@ -10,6 +10,7 @@ from __future__ import annotations
 from fgmf.export.anchoring import Anchors, record_export, sign_export
 from fgmf.export.exporting import Exported, ExportSettings, artefact_of, export_onnx
 from fgmf.export.provenance import MaskLogReference, Provenance
+from fgmf.export.quantising import Quantized, quantize_int8
 from fgmf.export.verifying import ExportReport, verify_export
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "Exported",
     "MaskLogReference",
     "Provenance",
+    "Quantized",
     "artefact_of",
     "export_onnx",
+    "quantize_int8",
     "record_export",
     "sign_export",
     "verify_export",

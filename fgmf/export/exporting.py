@@ -113,7 +113,7 @@ def export_onnx(
     baked = settings.bake_normalization and classifier.normalization is not None
     with classifier.guard():
         examples = _as_given(classifier, images[:2], baked=baked)
-        whole = _Whole(module, classifier.normalization if baked else None, classifier.output)
+        whole = Whole(module, classifier.normalization if baked else None, classifier.output)
         model = graph_of(whole.eval(), examples)
     model.producer_name, model.producer_version = "pytest-fgmf", version("pytest-fgmf")
     sparse = sparsely_stored(model) if settings.storage == "sparse" else []
@@ -168,8 +168,14 @@ def artefact_of(path: Path, classifier: Classifier, *, baked: bool) -> Classifie
     )
 
 
-class _Whole(nn.Module):
-    """What is exported: images to logits alone."""
+class Whole(nn.Module):
+    """What is exported: images to logits alone.
+
+    Args:
+        module: The model.
+        normalization: Done in front of it; None does none.
+        output: Name or position of the logits in its output, where that is not clear.
+    """
 
     def __init__(
         self, module: nn.Module, normalization: Normalization | None, output: str | int | None

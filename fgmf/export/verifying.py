@@ -19,11 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fgmf.classifier.onnx_backend import file_digest
 from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.export.anchoring import Anchors, find_anchor
 from fgmf.export.onnx_canonical import GraphDigests, digests_of
 from fgmf.export.onnx_files import provenance_text, read_model, stored_arrays
 from fgmf.export.provenance import Provenance
+from fgmf.export.sidecar import read_sidecar, sidecar_troubles
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def verify_export(
     """Verify an exported file.
 
     Args:
-        path: The ``.onnx`` file.
+        path: The ``.onnx`` file; or one of another format with its provenance beside it.
         anchors: What it is held against.
         gates: Names of gates whose recorded verdicts must be PASS.
 
@@ -77,13 +79,16 @@ def verify_export(
         MissingDependency: onnx is not installed, or cryptography where a signature is asked for.
         OSError: The file cannot be read.
     """
-    anchors, model = anchors or Anchors(), read_model(path)
+    anchors = anchors or Anchors()
+    if path.suffix != ".onnx":
+        return _beside(path, anchors, gates)
+    model = read_model(path)
     try:
         digests, text = digests_of(model), provenance_text(model)
     except InvalidInput as error:
         return ExportReport(outcome=Outcome.FAIL, reason=str(error), troubles=(str(error),))
     if text is None:
-        return _of_a_stranger(path, digests, anchors)
+        return _of_a_stranger(path, digests.digest, anchors)
     try:
         provenance = Provenance.from_text(text)
         recorded = GraphDigests.from_document(provenance.parts)
@@ -95,7 +100,19 @@ def verify_export(
     if provenance.graph != digests.digest and not troubles:
         troubles.append("the graph's digest is not that of its parts")
     troubles += _pattern_troubles(provenance, model)
-    found = find_anchor(path, provenance.digest, digests.digest, anchors)
+    return _reported(path, provenance, troubles, digests.digest, (anchors, gates))
+
+
+def _reported(
+    path: Path,
+    provenance: Provenance,
+    troubles: list[str],
+    graph: str,
+    asked: tuple[Anchors, Sequence[str]],
+) -> ExportReport:
+    """Hold a file that was taken apart against what is outside."""
+    anchors, gates = asked
+    found = find_anchor(path, provenance.digest, graph, anchors)
     if found.failure:
         troubles.append(found.failure)
     troubles += _verdict_troubles(provenance, gates)
@@ -105,17 +122,30 @@ def verify_export(
         reason=reason,
         troubles=tuple(troubles),
         provenance=provenance,
-        graph=digests.digest,
+        graph=graph,
         anchor=found.kind,
         facts=found.facts,
     )
 
 
-def _of_a_stranger(path: Path, digests: GraphDigests, anchors: Anchors) -> ExportReport:
-    found = find_anchor(path, "", digests.digest, anchors)
+def _beside(path: Path, anchors: Anchors, gates: Sequence[str]) -> ExportReport:
+    """Verify a file whose provenance lies beside it."""
+    graph = file_digest(path)
+    try:
+        provenance = read_sidecar(path)
+    except StaleEvidence as error:
+        return ExportReport(outcome=Outcome.FAIL, reason=str(error), troubles=(str(error),))
+    if provenance is None:
+        return _of_a_stranger(path, graph, anchors)
+    troubles = sidecar_troubles(path, provenance)
+    return _reported(path, provenance, troubles, graph, (anchors, gates))
+
+
+def _of_a_stranger(path: Path, graph: str, anchors: Anchors) -> ExportReport:
+    found = find_anchor(path, "", graph, anchors)
     reason = (
-        "no provenance in its metadata: it was not exported by this library, or that was removed; "
-        "nothing says which model it is"
+        "no provenance in its metadata, nor beside it: it was not exported by this library, or "
+        "that was removed; nothing says which model it is"
     )
     outcome = Outcome.INCONCLUSIVE
     if found.failure:
@@ -126,7 +156,7 @@ def _of_a_stranger(path: Path, digests: GraphDigests, anchors: Anchors) -> Expor
         outcome=outcome,
         reason=reason,
         troubles=(reason,),
-        graph=digests.digest,
+        graph=graph,
         facts=found.facts,
     )
 

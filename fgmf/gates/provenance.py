@@ -36,8 +36,8 @@ class ProvenanceGate(GateSpecification):
     stands_alone: ClassVar[bool] = True
 
     kind: Literal["provenance"] = "provenance"
-    artefact: Annotated[str, Field(pattern=r"\.onnx$")]
-    """The exported ``.onnx`` file, relative to the gate file."""
+    artefact: Annotated[str, Field(pattern=r"\.(onnx|tflite)$")]
+    """The exported ``.onnx`` or ``.tflite`` file, relative to the gate file."""
     log: Text | None = None
     """Directory of the mask log that names the file, relative to the gate file."""
     head: Text | None = None

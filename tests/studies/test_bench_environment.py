@@ -21,7 +21,9 @@ def test_there_are_programs() -> None:
 def test_tox_runs_each_of_them() -> None:
     tox = ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini")
-    commands = [tox[f"testenv:{name}"]["commands"] for name in ("bench", "bench-strength")]
+    commands = [
+        tox[f"testenv:{name}"]["commands"] for name in ("bench", "bench-strength", "bench-litert")
+    ]
     assert sorted(re.findall(r"benchmarks\.(\w+)", "".join(commands))) == PROGRAMS
 
 

@@ -30,12 +30,19 @@ def run_train(recipe: Path, *, restart: bool) -> ExitCode:
 
     plan = load_recipe_file(recipe.absolute())
     from fgmf.pipeline.running import TrainingRequest, run_training
+    from fgmf.processes import joined_processes
 
-    with _bar() as bars:
+    with joined_processes() as processes, _bar() as bars:
+        first = processes is None or processes.rank == 0
         request = TrainingRequest(
-            restart=restart, notify=lambda text: say(f"note: {text}"), callbacks=bars
+            restart=restart,
+            notify=lambda text: say(f"note: {text}"),
+            callbacks=bars,
+            processes=processes,
         )
         outcome = run_training(plan, request)
+    if not first:
+        return ExitCode.FAILED if outcome.stopped else ExitCode.PASSED
     what = "was trained before" if outcome.already else "trained"
     say(f"{what}: {outcome.steps} updates, weights in {outcome.directory / 'weights.safetensors'}")
     if outcome.stopped:

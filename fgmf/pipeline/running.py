@@ -10,6 +10,7 @@ write the weights, then the manifest, then remove the checkpoint
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import save
 
 from fgmf.canonical import finite_or_none, write_atomically
-from fgmf.errors import StaleEvidence
+from fgmf.errors import FgmfError, InvalidInput, ProcessLost, StaleEvidence
 from fgmf.pipeline.building import (
     ImageFacts,
     build_engine,
@@ -45,6 +46,7 @@ from fgmf.training import (
     CollapseWatch,
     MetricsWriter,
     Teacher,
+    TrainingPeers,
     TrainingRun,
     TrainingSettings,
     read_checkpoint,
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fgmf.pipeline.loading import TrainingPlan
+    from fgmf.processes import Processes
     from fgmf.training import Callback, TrainingReport
 
 
@@ -69,11 +72,19 @@ class TrainingRequest:
         restart: Throw an earlier training in the directory away.
         notify: Told what the user should know.
         callbacks: Told besides those of the plan, before them; they keep nothing.
+        processes: Others that train the same model; the first one writes. There are no checkpoints
+            then: a training of several processes that was cut off starts anew.
     """
 
     restart: bool = False
     notify: Callable[[str], None] = field(default=lambda _message: None)
     callbacks: Sequence[Callback] = ()
+    processes: Processes | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes."""
+        return self.processes is None or self.processes.rank == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +128,8 @@ def run_training(plan: TrainingPlan, request: TrainingRequest | None = None) -> 
     threads = torch.get_num_threads()
     torch.set_num_threads(plan.engine.threads or threads)
     try:
-        with directory.locked():
-            if request.restart:
+        with directory.locked() if request.first else nullcontext():
+            if request.restart and request.first:
                 directory.clear()
             return _Training(plan, request, directory).run()
     finally:
@@ -139,25 +150,66 @@ class _Training:
         self.recipe = build_recipe(plan, teacher)
         name = "" if teacher is None else teacher.name
         self.identity = identity_of(plan, self.samples, self.model, name)
-        self.earlier = read_manifest(directory.manifest)
+        self.earlier: dict[str, Any] | None = None
 
     def run(self) -> TrainingOutcome:
-        earlier = self.earlier
-        if earlier is not None:
-            _check_same(earlier["identity"], self.identity, self.directory.path)
-        if earlier is not None and earlier["state"] != "running":
-            result = earlier["result"]
-            return self._outcome(int(result["steps"]), str(result["stopped"]), already=True)
+        before = self._agreed() if self.request.processes else self._before()
+        if before is not None:
+            return self._outcome(int(before["steps"]), str(before["stopped"]), already=True)
         run = TrainingRun(self.model, self.samples, self.recipe, self._settings())
-        self._resume(run)
-        write_atomically(self.directory.recipe, self.plan.path.read_bytes())
-        self._write_manifest("running", run.step, {})
+        if self.request.first:
+            self._resume(run)
+            write_atomically(self.directory.recipe, self.plan.path.read_bytes())
+            self._write_manifest("running", run.step, {})
         report = run.finish()
-        weights_of(self.model, self.directory.weights)
-        state = "stopped" if report.stopped else "finished"
-        self._write_manifest(state, run.step, self._result(report))
-        self.directory.checkpoint.unlink(missing_ok=True)
+        if self.request.first:
+            weights_of(self.model, self.directory.weights)
+            state = "stopped" if report.stopped else "finished"
+            self._write_manifest(state, run.step, self._result(report))
+            self.directory.checkpoint.unlink(missing_ok=True)
         return self._outcome(report.steps, report.stopped, already=False)
+
+    def _before(self) -> dict[str, Any] | None:
+        """The result of this training, if it was finished before."""
+        self.earlier = earlier = read_manifest(self.directory.manifest)
+        if earlier is None:
+            return None
+        _check_same(earlier["identity"], self.identity, self.directory.path)
+        result: dict[str, Any] = earlier["result"]
+        return None if earlier["state"] == "running" else result
+
+    def _agreed(self) -> dict[str, Any] | None:
+        """The same, as the first of several processes finds it, which all go by."""
+        processes, found, error = self.request.processes, None, None
+        if processes is None:
+            return None
+        try:
+            found = self._before() if self.request.first else None
+            if self.directory.checkpoint.exists():
+                raise InvalidInput(
+                    f"expected no checkpoint in {self.directory.path}, which one process alone can "
+                    "go on from, got one; go on with one process, or start anew (--restart)"
+                )
+        except FgmfError as refusal:
+            error = refusal
+        said: list[Any] = processes.exchange(
+            {
+                "identity": dict(self.identity),
+                "found": found,
+                "error": None if error is None else "",
+            }
+        )
+        if error is not None:
+            raise error
+        if any(each["error"] is not None for each in said):
+            raise ProcessLost("expected all processes to train, got one that refused")
+        if any(each["identity"] != self.identity for each in said):
+            raise InvalidInput(
+                "expected the same recipe and images in every process, got others in some; does a "
+                "factory draw without a seed?"
+            )
+        first: dict[str, Any] | None = said[0]["found"]
+        return first
 
     def _resume(self, run: TrainingRun) -> None:
         """Take over the checkpoint, if there is one."""
@@ -179,34 +231,49 @@ class _Training:
     def _settings(self) -> TrainingSettings:
         plan, directory = self.plan, self.directory
         writing = plan.writing
-        callbacks: list[Callback] = [*self.request.callbacks]
-        if plan.collapse is not None:
-            callbacks.append(_watch(plan))
-        if plan.validation is not None:
-            callbacks.append(Validation(plan, build_validation(plan)))
-        callbacks.append(
-            MetricsWriter(
-                directory.path, every=writing.metrics_every, tensorboard=writing.tensorboard
+        peers = self.request.processes
+        callbacks: list[Callback] = [*self.request.callbacks] if self.request.first else []
+        callbacks += self._watching() if self.request.first else []
+        if peers is None:
+            callbacks.append(
+                CheckpointWriter(
+                    directory.checkpoint,
+                    self.identity,
+                    seconds=writing.checkpoint_seconds,
+                    updates=writing.checkpoint_updates,
+                )
             )
-        )
-        callbacks.append(
-            CheckpointWriter(
-                directory.checkpoint,
-                self.identity,
-                seconds=writing.checkpoint_seconds,
-                updates=writing.checkpoint_updates,
-            )
-        )
         return TrainingSettings(
             seed=plan.seed,
             optimization=build_optimization(plan),
             engine=build_engine(plan),
             callbacks=callbacks,
+            peers=None if peers is None else TrainingPeers(rank=peers.rank, count=peers.count),
         )
+
+    def _watching(self) -> list[Callback]:
+        """What looks at the training and writes numbers."""
+        plan, writing = self.plan, self.plan.writing
+        callbacks: list[Callback] = []
+        if plan.collapse is not None:
+            callbacks.append(_watch(plan))
+        if plan.validation is not None:
+            callbacks.append(Validation(plan, build_validation(plan)))
+        metrics = MetricsWriter(
+            self.directory.path, every=writing.metrics_every, tensorboard=writing.tensorboard
+        )
+        return [*callbacks, metrics]
 
     def _write_manifest(self, state: str, step: int, result: Mapping[str, Any]) -> None:
         sessions = [] if self.earlier is None else list(self.earlier["sessions"])
-        session = {"began": now(), "code": self._code, "from_update": step, **surroundings()}
+        count = 1 if self.request.processes is None else self.request.processes.count
+        session = {
+            "processes": count,
+            "began": now(),
+            "code": self._code,
+            "from_update": step,
+            **surroundings(),
+        }
         if state == "running":
             sessions.append(session)
             self.earlier = {"sessions": sessions}

@@ -20,7 +20,7 @@ import torch
 from fgmf.errors import InvalidInput, StaleEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fgmf.scorpio.salience import LossOfImages
     from fgmf.types import Bounds, Images
@@ -102,6 +102,25 @@ class PerturbationStore:
             raise InvalidInput("expected each image once in a batch, got one twice")
         self._values[indices] = (values * _SCALE).round().to(torch.int8)
         self._seen[indices] = True
+
+    def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
+        """Take the perturbations that other processes wrote; each image has one writer.
+
+        Args:
+            summed: Sums a tensor over the processes.
+            own: (n,) int64: images that this process wrote since the last time, in no other one.
+
+        Cost: the whole store, once.
+        """
+        self._check(own)
+        written = torch.zeros_like(self._seen)
+        written[own] = True
+        for kept in (self._values, self._seen):
+            mine = torch.zeros(kept.shape, dtype=torch.int8)
+            mine[written] = kept[written].to(torch.int8)
+            theirs = summed(mine)
+            anyone = summed(written.to(torch.int8)) > 0
+            kept[anyone] = theirs[anyone].to(kept.dtype)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Copies of all that is kept, for a checkpoint; tensors only."""

@@ -32,6 +32,7 @@ from fgmf.training.interface import KeepingRecipe, Objective, Recipe, begin
 from fgmf.training.loop import train
 from fgmf.training.metrics import MetricsWriter
 from fgmf.training.optimizing import Optimization
+from fgmf.training.peers import TrainingPeers
 from fgmf.training.perturbations import Ascent, climb_divergence, climb_loss, noisy_step
 from fgmf.training.progress import TrainingProgress, TrainingReport
 from fgmf.training.ramped import RampedRecipe
@@ -72,6 +73,7 @@ __all__ = [
     "StandardRecipe",
     "Teacher",
     "TradesRecipe",
+    "TrainingPeers",
     "TrainingProgress",
     "TrainingReport",
     "TrainingRun",

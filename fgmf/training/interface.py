@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from fgmf.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
@@ -90,6 +92,19 @@ class AdjustableObjective(Objective, Protocol):
 
     recipe: Any
     """What the next loss is computed by; of the same class as before."""
+
+
+@runtime_checkable
+class SharedObjective(Objective, Protocol):
+    """An objective that keeps something for each image, which other processes need too."""
+
+    def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
+        """Take what the others keep, after each epoch.
+
+        Args:
+            summed: Sums a tensor over the processes.
+            own: (n,) int64: places of the images that this process saw since the last time.
+        """
 
 
 @runtime_checkable

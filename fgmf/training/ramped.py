@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fgmf.errors import InvalidInput
-from fgmf.training.interface import AdjustableObjective, KeepingRecipe, Recipe, begin
+from fgmf.training.interface import (
+    AdjustableObjective,
+    KeepingRecipe,
+    Recipe,
+    SharedObjective,
+    begin,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +104,10 @@ class _Moving:
     ) -> torch.Tensor:
         self._objective.recipe = self._ramped.at(progress)
         return self._objective.loss(model, images, labels, indices, progress=progress, draws=draws)
+
+    def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
+        if isinstance(self._objective, SharedObjective):
+            self._objective.share(summed, own)
 
     def state_dict(self) -> dict[str, Any]:
         return self._objective.state_dict()

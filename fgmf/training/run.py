@@ -28,7 +28,7 @@ from fgmf.seeding import derive_seed, isolated_randomness
 from fgmf.training.averaging import WeightAverage
 from fgmf.training.engine import Engine
 from fgmf.training.generators import global_state, restore_global_state
-from fgmf.training.interface import begin
+from fgmf.training.interface import SharedObjective, begin
 from fgmf.training.optimizing import Optimization
 from fgmf.training.perturbations import evaluating
 from fgmf.training.progress import TrainingReport
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from fgmf.datasets import Samples
     from fgmf.training.callbacks import Callback
     from fgmf.training.interface import KeepingRecipe, Recipe
+    from fgmf.training.peers import TrainingPeers
     from fgmf.types import Bounds, Images, Labels
 
 
@@ -54,12 +55,14 @@ class TrainingSettings:
         optimization: Optimizer, and the shape of its rate.
         engine: Device, precision, compilation.
         callbacks: Told in this order; one that writes checkpoints comes last.
+        peers: Other processes that train the same model; None trains alone.
     """
 
     seed: int = 0
     optimization: Optimization = field(default_factory=Optimization)
     engine: Engine = field(default_factory=Engine)
     callbacks: Sequence[Callback] = ()
+    peers: TrainingPeers | None = None
 
 
 class TrainingRun:
@@ -109,7 +112,11 @@ class TrainingRun:
         self.objective = begin(recipe, len(samples), tuple(samples.images.shape[1:]))
         self.average = WeightAverage(model, self.schedule.average_decay)
         self._scaler = settings.engine.scaler()
-        self._draws = torch.Generator().manual_seed(settings.seed)
+        self._draws = self._order_draws = torch.Generator().manual_seed(settings.seed)
+        if settings.peers is not None:  # one order, and noise of its own in every process
+            self._check_peers(settings.peers)
+            rank = derive_seed(settings.seed, "rank", settings.peers.rank)
+            self._draws = torch.Generator().manual_seed(rank)
         self._globals: dict[str, Any] | None = None
         self._order: torch.Tensor | None = None
         self._place, self._total = 0, 0.0
@@ -158,6 +165,8 @@ class TrainingRun:
             if self._globals is not None:
                 restore_global_state(self._globals)
             self._tell("begin")
+            if self.settings.peers is not None:
+                self.settings.peers.begin(self.model)
             if self.step == 0:
                 self.average.begin()
             while self.epoch < self.schedule.epochs and not self._reason:
@@ -210,13 +219,15 @@ class TrainingRun:
 
     def _run_epoch(self) -> None:
         if self._order is None:
-            self._order = torch.randperm(len(self.samples), generator=self._draws)
+            self._order = torch.randperm(len(self.samples), generator=self._order_draws)
             self._place, self._total = 0, 0.0
         for batch in self._order.split(self.schedule.batch_size)[self._place :]:
             self._update(batch)
             if self._reason:
                 return
         self.losses.append(self._total / len(self.samples))
+        if self.settings.peers is not None:
+            self._meet(self.settings.peers, self._order)
         self._order = None
         self.epoch += 1
         self._tell("after_epoch")
@@ -228,6 +239,8 @@ class TrainingRun:
             group["lr"] = self.settings.optimization.learning_rate(self.schedule, progress)
         self.optimizer.zero_grad(set_to_none=True)
         self.loss = self._backward(batch, progress)
+        if self.settings.peers is not None:
+            self.settings.peers.sum_gradients(list(self.model.parameters()))
         self._scaler.unscale_(self.optimizer)
         self._tell("before_step")
         if self.schedule.gradient_clip is not None:
@@ -240,20 +253,46 @@ class TrainingRun:
         self._total += self.loss * len(batch)
         self.average.take(self.step)
         self._tell("after_update")
+        if self.settings.peers is not None:
+            stops = self.settings.peers.summed(torch.tensor(float(bool(self._reason))))
+            self._reason = self._reason or ("another process stopped" if float(stops) else "")
 
     def _backward(self, batch: torch.Tensor, progress: float) -> float:
-        """Gradients of the mean loss of a batch, part by part; returns the loss."""
-        total = 0.0
-        parts = batch.split(-(-len(batch) // self.settings.engine.accumulate))
+        """Gradients of this process's share of the mean loss of a batch; returns the whole loss."""
+        peers, total = self.settings.peers, 0.0
+        own = batch if peers is None else peers.part(batch)
+        parts = own.split(-(-len(own) // self.settings.engine.accumulate))
         for part in parts:
             self._take(part)
             if part is parts[0]:
                 self._estimate_curvature()
             loss = self._loss(part, progress)
             share = len(part) / len(batch)
-            total += share * _finite(loss.item(), self.step)
+            total += share * loss.item()
             self._scaler.scale(share * loss).backward()
-        return total
+        if peers is not None:
+            total = float(peers.summed(torch.tensor(total, dtype=torch.float64)))
+        return _finite(total, self.step)
+
+    def _check_peers(self, peers: TrainingPeers) -> None:
+        last = len(self.samples) % self.schedule.batch_size or self.schedule.batch_size
+        if last < peers.count:
+            raise InvalidInput(
+                f"expected at least {peers.count} images in every batch, one for each process, got "
+                f"{last} in the last one; choose another batch_size"
+            )
+        if isinstance(self.optimizer, CurvatureAware):
+            raise InvalidInput(
+                "expected adamw or sgd with several processes, got curvature-aware, whose estimate "
+                "is of one process's images"
+            )
+
+    def _meet(self, peers: TrainingPeers, order: torch.Tensor) -> None:
+        """Share what each process keeps of its own: running statistics, stored perturbations."""
+        peers.average_buffers(self.model)
+        if isinstance(self.objective, SharedObjective):
+            batches = order.split(self.schedule.batch_size)
+            self.objective.share(peers.summed, torch.cat([peers.part(b) for b in batches]))
 
     def _take(self, part: torch.Tensor) -> None:
         engine = self.settings.engine

@@ -26,11 +26,13 @@ from fgmf.scorpio import (
     scorpio_penalty,
 )
 from fgmf.sgam import SaliencyTeacher, Sgam
-from fgmf.training.interface import KeepingRecipe, Recipe, begin
+from fgmf.training.interface import KeepingRecipe, Recipe, SharedObjective, begin
 from fgmf.training.perturbations import evaluating, uncompiled
 from fgmf.training.schedule import Schedule, check_positive, grown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
@@ -212,6 +214,9 @@ class _Amortising:
             loss_of = ImageLoss(model=uncompiled(model), labels=labels[:count])
             return loss + scorpio_penalty(loss_of, images[:count], scorpio, draws=draws).penalty
 
+    def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
+        self._store.share(summed, own)
+
     def state_dict(self) -> dict[str, Any]:
         return {"store": self._store.state_dict(), "updates": self._updates}
 
@@ -281,6 +286,10 @@ class _Teaching:
         lesson = self._teacher.loss(sgam, images, labels, step=self._updates)
         self._updates += 1
         return loss + lesson
+
+    def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
+        if isinstance(self._objective, SharedObjective):
+            self._objective.share(summed, own)
 
     def state_dict(self) -> dict[str, Any]:
         return {"objective": self._objective.state_dict(), "updates": self._updates}

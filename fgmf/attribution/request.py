@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fgmf.canonical import tensor_digest
+from fgmf.canonical import row_digests
 from fgmf.errors import InvalidInput
 from fgmf.seeding import image_generator
 
@@ -87,7 +87,7 @@ def make_request(
     """
     _check_images(images, classifier.bounds)
     _check_targets(targets, len(images))
-    names = tuple(tensor_digest(image) for image in images) if keys is None else tuple(keys)
+    names = tuple(row_digests(images)) if keys is None else tuple(keys)
     if len(names) != len(images):
         raise InvalidInput(f"expected one key for each of {len(images)} images, got {len(names)}")
     return Request(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import torch
 
-from fgmf.canonical import tensor_digest
+from fgmf.canonical import row_digests
 from fgmf.errors import InvalidInput, MetricFailed
 from fgmf.verdict import Cost
 
@@ -68,7 +68,7 @@ class ExplainedImages:
         bad = (~self.maps.flatten(1).isfinite().all(dim=1)).nonzero().flatten().tolist()
         if bad:
             raise InvalidInput(f"expected finite maps, got NaN or infinity for image {bad[0]}")
-        keys = self.keys or tuple(tensor_digest(image) for image in self.images)
+        keys = self.keys or tuple(row_digests(self.images))
         if len(keys) != count:
             raise InvalidInput(f"expected one key for each of {count} images, got {len(keys)}")
         object.__setattr__(self, "keys", keys)

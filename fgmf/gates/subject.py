@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from fgmf.canonical import tensor_digest
+from fgmf.canonical import row_digests
 from fgmf.errors import InvalidInput
 from fgmf.sampling import stratified_sample
 from fgmf.seeding import image_generator
@@ -96,7 +96,7 @@ def choose_images(  # noqa: PLR0913 - keyword-only parts of one question
         images=images,
         labels=labels[indices],
         indices=indices,
-        keys=[tensor_digest(image) for image in images],
+        keys=row_digests(images),
         class_sizes=dict(Counter(own_labels)),
         dataset_size=len(eligible),
     )

@@ -14,6 +14,7 @@ from fgmf.canonical import (
     canonical_json,
     finite_or_none,
     json_digest,
+    row_digests,
     tensor_digest,
     write_atomically,
 )
@@ -151,6 +152,15 @@ def test_tensors_that_differ_in_any_way_have_other_digests() -> None:
     ]
     digests = {tensor_digest(t) for t in [tensor, *others]}
     assert len(digests) == len(others) + 1
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4, 4), (3, 5), (3,), (0, 2), (3, 0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.uint8])
+def test_digests_of_rows_are_those_of_each_row(shape: Any, dtype: torch.dtype) -> None:
+    rows = (100 * torch.rand(shape)).to(dtype)
+    assert row_digests(rows) == [tensor_digest(row) for row in rows]
+    turned = torch.stack([rows, rows], dim=-1)[..., 0]  # not contiguous
+    assert row_digests(turned) == [tensor_digest(row) for row in rows]
 
 
 def test_the_tensor_digest_is_the_same_for_ever() -> None:

@@ -75,6 +75,7 @@ def graph_of(module: nn.Module, images: Images) -> onnx.ModelProto:
                 verbose=False,
             )
         model: onnx.ModelProto = program.model_proto  # type: ignore[union-attr]
+        _without_notes(model)
         onnx.checker.check_model(model, full_check=True)
     except ImportError as error:
         message = 'expected onnxscript for the exporter; pip install "pytest-fgmf[export]"'
@@ -200,6 +201,20 @@ def _place(name: str, values: torch.Tensor, stored: Mapping[str, Any]) -> Stored
             if turned and np.array_equal(stored[other], array.T):
                 return StoredTensor(name=other, transposed=True)
     return None
+
+
+def _without_notes(model: onnx.ModelProto) -> None:
+    """Take out what the exporter notes for debugging.
+
+    Stack traces name files and lines of whoever exported, are longer than the weights of a small
+    model, and differ from one export to the next.
+    """
+    graph = model.graph
+    parts = (graph.node, graph.value_info, graph.input, graph.output, graph.initializer)
+    for entry in (graph, *(entry for part in parts for entry in part)):
+        del entry.metadata_props[:]
+        entry.ClearField("doc_string")
+    del graph.value_info[:]  # shapes that the checker and every engine infer anew
 
 
 @contextlib.contextmanager

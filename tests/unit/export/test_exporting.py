@@ -76,6 +76,10 @@ def test_pruned_networks_keep_their_outputs_in_any_batch(name: str, tmp_path: Pa
         assert exported.provenance.patterns == {
             n: e.digest for n, e in SparsityPattern.of_zeros(smaller).tensors.items()
         }
+    # The same model, exported twice and stored in two ways: no path or date is in it.
+    assert len(graphs) == 1
+    assert str(tmp_path.parent).encode() not in exported.path.read_bytes()
+    assert b"site-packages" not in exported.path.read_bytes()
     save_pattern(pattern, tmp_path / "pattern.safetensors")
     assert load_pattern(tmp_path / "pattern.safetensors").digest == pattern.digest
 

@@ -10,6 +10,7 @@ import typer  # noqa: TID253 - only the console script imports this module
 from fgmf.cli.exits import ExitCode, exits
 from fgmf.cli.export_commands import verify_export
 from fgmf.cli.mask_log_commands import log_application
+from fgmf.cli.matrix_commands import matrix_application
 from fgmf.cli.report_commands import LimitsOption, report_application
 from fgmf.cli.services import ServiceName  # noqa: TC001 - typer reads it
 
@@ -27,6 +28,7 @@ application = typer.Typer(
 )
 
 application.add_typer(log_application)
+application.add_typer(matrix_application)
 application.add_typer(report_application)
 application.command()(verify_export)
 

@@ -1,0 +1,192 @@
+"""The benchmark matrix: cells are what they are called, and holes in a table are shown."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from fgmf.cli.application import application
+from fgmf.errors import InvalidGateFile
+from fgmf.gatefile import load_gate_file
+from fgmf.matrix import collect, read_matrix, render_matrix, render_plot, write_cell
+from fgmf.matrix.cells import toml_of
+from fgmf.pipeline.loading import load_recipe_file
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "matrix.md").read_text()
+(DOCUMENTED,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SMALL = """
+schema = 1
+output = "cells"
+backbones = ["cnn"]
+defences = ["standard", { name = "n-fgsm", noise = 0.5 }]
+[threats.linf]
+norm = "linf"
+epsilon = "1/10"
+[recipe.data]
+factory = "fgmf.datasets:digits"
+images = 200
+[recipe.model]
+arguments = { widths = [4], hidden = 8 }
+[recipe.schedule]
+epochs = 1
+batch_size = 50
+[model]
+bounds = [0, 1]
+device = "cpu"
+[data]
+factory = "fgmf.datasets:digits"
+[[gate]]
+name = "robust"
+kind = "robustness"
+attacks = ["fgsm"]
+images = 60
+min_robust_accuracy = 0.0
+waive = ["clean-accuracy-at-chance"]
+"""
+
+
+def matrix_in(directory: Path, text: str = SMALL) -> Path:
+    path = directory / "matrix.toml"
+    path.write_text(text)
+    return path
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(application, ["matrix", *arguments])
+
+
+def test_the_documented_file_gives_valid_recipes_and_gates(tmp_path: Path) -> None:
+    matrix = read_matrix(matrix_in(tmp_path, DOCUMENTED))
+    assert len(matrix.cells) == 12
+    for cell in matrix.cells:
+        recipe, gates = write_cell(matrix, cell)
+        assert load_recipe_file(recipe)
+        (gate,) = load_gate_file(gates, profile="default").gates
+        assert gate.norm == matrix.threats[cell.threat]["norm"]  # type: ignore[attr-defined]
+        tables = tomllib.loads(recipe.read_text())
+        assert tables["model"]["backbone"] == cell.backbone
+        assert tables["defence"]["name"] == cell.defence
+        budget = tables["defence"].get("epsilon")
+        assert budget == (
+            None if cell.defence == "standard" else {"linf": 0.1, "l2": 0.5}[cell.threat]
+        )
+
+
+@pytest.mark.parametrize("place", ["docs", "benchmarks"])
+def test_the_factors_of_tox_are_the_cells(tmp_path: Path, place: str) -> None:
+    if place == "docs":
+        (text,) = re.findall(r"^```ini\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+        path = matrix_in(tmp_path, DOCUMENTED)
+    else:
+        text = (ROOT / "benchmarks" / "matrix" / "tox.ini").read_text()
+        path = ROOT / "benchmarks" / "matrix" / "matrix.toml"
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(text)
+    factors = [f.split(",") for f in re.findall(r"\{([^}]+)\}", parser["tox"]["env_list"])]
+    names = {f"{a}-{b}-{c}" for a in factors[0] for b in factors[1] for c in factors[2]}
+    assert names == {cell.name for cell in read_matrix(path).cells}
+    assert parser["testenv"]["commands"].endswith("fgmf matrix run matrix.toml {env_name}")
+
+
+def test_a_matrix_is_trained_gated_and_collected(tmp_path: Path) -> None:
+    path = str(matrix_in(tmp_path))
+    assert run("list", path).stdout.split() == ["cnn-standard-linf", "cnn-n-fgsm-linf"]
+    done = run("run", path, "cnn-standard-linf")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    holes = run("table", path)
+    assert holes.exit_code == 5
+    assert "missing: cnn-n-fgsm-linf" in holes.stderr
+    assert run("run", path, "cnn-n-fgsm-linf").exit_code == 0
+    assert "was trained before" in run("run", path, "cnn-n-fgsm-linf").stdout
+    whole = run("table", path)
+    assert whole.exit_code == 0
+    rows = [line for line in whole.stdout.splitlines() if line.startswith("| cnn")]
+    assert len(rows) == 2
+    assert all(re.search(r"\| robust \| PASS \| \d\.\d+ \[", row) for row in rows)
+    assert (tmp_path / "cells" / "matrix.md").read_text() == whole.stdout
+    drawn = ET.parse(tmp_path / "cells" / "robust.svg")  # noqa: S314 - our own
+    assert len([e for e in drawn.iter() if e.tag.endswith("circle")]) == 2
+
+
+def test_paths_are_meant_from_the_matrix_file(tmp_path: Path) -> None:
+    text = SMALL.replace('factory = "fgmf.datasets:digits"', 'path = "data.npz"')
+    matrix = read_matrix(matrix_in(tmp_path, text))
+    for path in write_cell(matrix, matrix.cells[0]):
+        assert tomllib.loads(path.read_text())["data"]["path"] == str(tmp_path / "data.npz")
+
+
+def test_factories_lie_beside_the_matrix_file(tmp_path: Path) -> None:
+    (tmp_path / "matrix_shop.py").write_text(
+        "from fgmf import datasets\ndef some(): return datasets.digits()\n"
+    )
+    text = SMALL.replace('factory = "fgmf.datasets:digits"', 'factory = "matrix_shop:some"')
+    done = run("run", str(matrix_in(tmp_path, text)), "cnn-standard-linf")
+    assert done.exit_code == 0, done.stdout + done.stderr
+
+
+def test_a_cell_that_failed_again_leaves_no_old_report(tmp_path: Path) -> None:
+    matrix = read_matrix(matrix_in(tmp_path))
+    report = matrix.cells[0].directory / "report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text("old")
+    broken = matrix_in(tmp_path, SMALL.replace("epochs = 1", "epochs = 0"))
+    assert run("run", str(broken), "cnn-standard-linf").exit_code == 4
+    assert not report.exists()
+
+
+def test_damaged_reports_are_holes(tmp_path: Path) -> None:
+    matrix = read_matrix(matrix_in(tmp_path))
+    for cell in matrix.cells:
+        cell.directory.mkdir(parents=True)
+        (cell.directory / "report.json").write_text("{<script>")
+    results = collect(matrix)
+    assert all(result.missing for result in results)
+    table = render_matrix(results)
+    assert table.count("MISSING") == 2
+    assert "<script>" not in table + render_plot(results, gate="<script>")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "schema"),
+        ("schema = [", "(the whole file)"),
+        (SMALL.replace('["cnn"]', "[]"), "backbones"),
+        (SMALL.replace('["cnn"]', "[3]"), "backbones"),
+        (SMALL.replace('"standard"', "3"), "defences"),
+        (SMALL.replace('norm = "linf"\n', "", 1), "threats"),
+        (SMALL.replace("[recipe.", "[other."), "recipe"),
+        (SMALL.replace("[[gate]]", "[[gates]]"), "gate"),
+    ],
+)
+def test_a_broken_file_says_where(tmp_path: Path, text: str, where: str) -> None:
+    with pytest.raises(InvalidGateFile, match=re.escape(where)):
+        read_matrix(matrix_in(tmp_path, text))
+
+
+def test_an_unknown_cell_is_refused(tmp_path: Path) -> None:
+    done = run("run", str(matrix_in(tmp_path)), "vit-standard-linf")
+    assert done.exit_code == 4
+    assert "cnn-standard-linf" in done.stderr
+
+
+PLAIN = st.one_of(
+    st.booleans(), st.integers(-(2**53), 2**53), st.text(st.characters(codec="utf-8"), max_size=8)
+)
+VALUES = st.one_of(PLAIN, st.lists(PLAIN, max_size=3))
+TABLES = st.dictionaries(st.text(min_size=1, max_size=6), VALUES, max_size=3)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=6), st.one_of(VALUES, TABLES), max_size=4))
+def test_what_is_written_as_toml_is_read_back(tables: dict[str, Any]) -> None:
+    assert tomllib.loads(toml_of(tables)) == tables

@@ -198,12 +198,16 @@ def check_proof(
         list[str],
         typer.Argument(metavar="HEAD [LATER]", help="Digest of the head; of both for --since."),
     ],
+    *,
+    sample: Annotated[
+        str | None, typer.Option(help="Id of the sample that the proof must be about.")
+    ] = None,
 ) -> None:
-    """Say whether a proof holds; needs no log."""
+    """Say whether a proof holds, and about which sample; needs no log."""
     with exits():
         from fgmf.cli.mask_log_proofs import run_check_proof
 
-        raise typer.Exit(run_check_proof(proof, heads))
+        raise typer.Exit(run_check_proof(proof, heads, sample=sample))
 
 
 @log_application.command()

@@ -12,6 +12,7 @@ from fgmf.errors import InvalidGateFile, MaskLogUnreadable
 from fgmf.gates.mask_log import MaskLogGate
 from fgmf.gates.mask_log_check import check_mask_log
 from fgmf.gates.specification import RunContext
+from fgmf.mask_log.report import amount
 from fgmf.reporting import render_details
 from fgmf.verdict import Outcome, Verdict
 
@@ -102,8 +103,8 @@ def run_repair(log: Path) -> ExitCode:
     repairs = repair_log(log)
     for repair in repairs:
         say(
-            f"stream {repair.stream}: cut off after {repair.records} records: "
-            f"{repair.line_bytes} bytes of a record and {repair.pack_bytes} of arrays"
+            f"stream {repair.stream}: cut off after {amount(repair.records, 'record')}: "
+            f"{amount(repair.line_bytes, 'byte')} of a record and {repair.pack_bytes} of arrays"
             f"{', an empty segment' if repair.segment else ''}"
         )
     if not repairs:
@@ -121,8 +122,8 @@ def run_erase(log: Path, sample: str, *, reason: str) -> ExitCode:
     from fgmf.mask_log.erasing import erase_sample
 
     erasure = erase_sample(log, sample_id(sample), reason=reason)
-    shared = f", {erasure.shared} arrays are kept for others" if erasure.shared else ""
-    say(f"erased {erasure.rows} rows and {erasure.arrays} arrays{shared}")
+    shared = f"; kept for others: {amount(erasure.shared, 'array')}" if erasure.shared else ""
+    say(f"erased {amount(erasure.rows, 'row')} and {amount(erasure.arrays, 'array')}{shared}")
     say("copies, backups and snapshots of the directory are not reached")
     say(f"head: {erasure.head.digest}")
     return ExitCode.PASSED

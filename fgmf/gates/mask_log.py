@@ -52,7 +52,7 @@ class MaskLogGate(GateSpecification):
     max_erased: Annotated[int, Field(ge=0)] = 0
     """Most samples that may have been erased, with their tombstones."""
     max_age_hours: Annotated[float, Field(gt=0)] | None = None
-    """Most hours since the last record."""
+    """Most hours since the last record of each stream."""
     invertible: bool = True
     """Whether every mask must be one that can be undone; `false` for masks that hide for good."""
     min_saliency_mask: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -11,7 +11,8 @@ from fgmf.gates.mask_log_looks import Looks, looks_of
 from fgmf.gates.specification import Progress
 from fgmf.mask_log import LogOutcome, LogReport, VerifySettings, verify_log
 from fgmf.mask_log.heads import LONGEST_TEXT, is_head_digest
-from fgmf.mask_log.places import RESERVED
+from fgmf.mask_log.places import RESERVED, read_outside
+from fgmf.mask_log.report import amount
 from fgmf.seeding import derive_seed
 from fgmf.verdict import Cost, Outcome, Verdict
 
@@ -161,8 +162,7 @@ def outside_head(text: str, directory: Path, log: Path) -> str:
     if path.resolve().is_relative_to(log.resolve()):
         message = "expected a head that is kept outside the log, got a file inside of it"
         raise InvalidInput(f"{message} ({text}); whoever rewrites the log rewrites it too")
-    with path.open("rb") as stream:
-        contents = stream.read(LONGEST_TEXT + 1).decode(errors="replace")
+    contents = read_outside(path, limit=LONGEST_TEXT).decode(errors="replace")
     return contents.strip() if is_head_digest(contents.strip()) else contents
 
 
@@ -171,16 +171,24 @@ def _failure(gate: MaskLogGate, report: LogReport, now: int) -> str | None:
     if outcome is LogOutcome.TAMPERED or (outcome is LogOutcome.INCOMPLETE and gate.complete):
         return f"{outcome}: {_first_trouble(report)}"
     if report.erased > gate.max_erased:
-        return f"{report.erased} samples were erased, and max_erased allows {gate.max_erased}"
-    if gate.max_age_hours is None:
-        return None
-    logged = (stream for stream in report.streams if stream.stream not in RESERVED)
-    last = max((stream.last_at or 0 for stream in logged), default=0)
-    age = (now - last) / _HOUR
-    if last > now + _CLOCKS_DIFFER:
-        return f"the last record is dated {-age:.3g} hours in the future"
-    if age > gate.max_age_hours:
-        return f"the last record is {age:.3g} hours old, {gate.max_age_hours:g} are allowed"
+        return f"{amount(report.erased, 'sample')} erased, and max_erased allows {gate.max_erased}"
+    return None if gate.max_age_hours is None else _stale(report, gate.max_age_hours, now)
+
+
+def _stale(report: LogReport, hours: float, now: int) -> str | None:
+    """Say which stream is too old; every stream must be fresh, tombstones aside."""
+    logged = [stream for stream in report.streams if stream.stream not in RESERVED]
+    ages = {stream.stream: (now - (stream.last_at or 0)) / _HOUR for stream in logged}
+    for stream in report.missing_streams or (() if ages else ("",)):
+        where = f"stream {stream}" if stream else "the log"
+        return f"{where} has no record, so that none is at most {hours:g} hours old"
+    newest, oldest = min(ages, key=ages.__getitem__), max(ages, key=ages.__getitem__)
+    if ages[newest] < -_CLOCKS_DIFFER / _HOUR:
+        ahead = -ages[newest]
+        return f"the last record of stream {newest} is dated {ahead:.3g} hours in the future"
+    if ages[oldest] > hours:
+        age = f"{ages[oldest]:.3g} hours old"
+        return f"the last record of stream {oldest} is {age}, {hours:g} are allowed"
     return None
 
 
@@ -215,7 +223,7 @@ def _unanchored(gate: MaskLogGate, report: LogReport) -> str | None:
 
 
 def _good_end(gate: MaskLogGate, report: LogReport) -> str:
-    counted = f"{report.records} records of {report.samples} samples"
+    counted = f"{amount(report.records, 'record')} of {amount(report.samples, 'sample')}"
     end = str(report.outcome) if gate.complete else "intact"
     parts = [f"{end}: {counted}"]
     if report.outcome is not LogOutcome.COMPLETE and not gate.complete:

@@ -28,7 +28,7 @@ from fgmf.mask_log.opening import unwritable
 from fgmf.mask_log.places import LogDirectory
 from fgmf.mask_log.settings import WriterSettings
 from fgmf.mask_log.tensors import BatchMaker, weights_of
-from fgmf.mask_log.weights import described_tensors
+from fgmf.mask_log.weights import MOST_WEIGHT_BYTES, described_tensors
 from fgmf.mask_log.writing import StreamWriter
 
 if TYPE_CHECKING:
@@ -221,7 +221,12 @@ class MaskLog:
 
         Args:
             reason: Such as ``attack``; the log is complete only if the manifest names it.
+
+        Raises:
+            InvalidInput: The reason is no text, or empty.
         """
+        if not isinstance(reason, str) or not reason:
+            raise InvalidInput(f"expected a text as the reason for leaving out, got {reason!r:.40}")
         token = self._left_out.set(reason)
         try:
             yield
@@ -355,6 +360,9 @@ class MaskLog:
                 "tensors": described_tensors(tensors),
             }
             data = b"".join(tensor.values for tensor in tensors)
+            if len(data) > MOST_WEIGHT_BYTES:
+                message = f"expected at most {MOST_WEIGHT_BYTES} bytes of weights in layer {name!r}"
+                raise InvalidInput(f"{message}, got {len(data)}; log with weights_every=None")
             if writer.append_bytes("weights", data, body) is not None:
                 self._kept_weights[name] = (step, digest)
         return digest

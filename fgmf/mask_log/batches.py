@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fgmf.errors import BrokenRecord
 from fgmf.mask_log.packs import decoded
+from fgmf.mask_log.rows import MOST_BYTES, MOST_ROW_BYTES
 from fgmf.mask_log.tree import leaf_hash, root_of
-from fgmf.mask_log.weights import stored_tensors, weights_digest
+from fgmf.mask_log.weights import MOST_WEIGHT_BYTES, stored_tensors, weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +32,12 @@ class Tombstone:
     Attributes:
         leaf: Its leaf hash.
         spans: For each of its arrays: first byte, length, and whether it is gone too.
+        erasure: Number of the erasure; rows that were erased in one go were of one sample.
     """
 
     leaf: bytes
     spans: tuple[tuple[int, int, bool], ...]
+    erasure: int
 
 
 @dataclass(kw_only=True)
@@ -68,6 +71,8 @@ class BatchChecker:
         """
         start, rows_end, end = body["pack"]
         width = layout.row_bytes
+        if rows_end - start > MOST_ROW_BYTES:
+            raise BrokenRecord(f"expected at most {MOST_ROW_BYTES} bytes of rows in a batch")
         data = self.pack.read(start, rows_end - start)
         whole = [data[at : at + width] for at in range(0, rows_end - start, width)]
         rows: list[bytes | None] = list(whole)
@@ -113,6 +118,8 @@ class BatchChecker:
             BrokenRecord: The weights are not what the record says.
         """
         start, _, end = body["pack"]
+        if end - start > MOST_WEIGHT_BYTES:
+            raise BrokenRecord(f"expected at most {MOST_WEIGHT_BYTES} bytes of weights in a record")
         tensors = stored_tensors(body["tensors"], self.pack.read(start, end - start))
         if weights_digest(tensors).hex() != body["digest"]:
             raise BrokenRecord("the weights are not those that their digest is of")
@@ -120,6 +127,8 @@ class BatchChecker:
     def _array(self, form: ArrayForm, reference: Reference, cursor: int) -> int:
         """Check one array; return where the next new one begins."""
         place = (form, reference[1:])  # the same bytes in another form are another array
+        if reference.length > form.byte_count:
+            raise BrokenRecord(f"array {form.name} has another length than its form")
         if reference.offset == cursor:
             cursor += reference.length
         elif reference.offset + reference.length > cursor:
@@ -139,6 +148,8 @@ class BatchChecker:
         if column >= len(stone.spans):
             raise BrokenRecord("a tombstone names too few arrays")
         offset, length, gone = stone.spans[column]
+        if length > MOST_BYTES:
+            raise BrokenRecord("a tombstone names more bytes than an array has")
         if gone and finished and self.pack.read(offset, length).strip(b"\x00"):
             raise BrokenRecord("an array has a tombstone and is not erased")
         return cursor + length if offset == cursor else cursor

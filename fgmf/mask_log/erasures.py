@@ -1,7 +1,12 @@
-"""Tombstones: what is left of samples that were erased, in a stream of their own."""
+"""Tombstones: what is left of samples that were erased, in a stream of their own.
+
+Every erasure takes the stream up anew, and is of one sample: tombstones of one attempt belong
+together. One that was cut off and finished later names rows again: both are one erasure.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fgmf.errors import BrokenRecord
@@ -25,22 +30,44 @@ def read_tombstones(directory: LogDirectory) -> dict[str, dict[int, dict[int, To
         BrokenRecord: The stream of tombstones is broken.
     """
     found: dict[str, dict[int, dict[int, Tombstone]]] = {}
+    erasure, same = 0, dict[int, int]()
     try:
         for segment in directory.segments(ERASURES):
             for record, _ in read_segment(directory, ERASURES, segment):
-                if record.kind == "erasure":
+                if record.kind == "resume":
+                    erasure += 1
+                elif record.kind == "erasure":
                     check_body(record.kind, record.body)
                     body = record.body
                     rows = found.setdefault(body["stream"], {}).setdefault(body["seq"], {})
-                    rows[body["row"]] = _tombstone(body)
+                    if body["row"] in rows:
+                        ends = {_first(same, erasure), _first(same, rows[body["row"]].erasure)}
+                        same[max(ends)] = min(ends)
+                    rows[body["row"]] = _tombstone(body, erasure)
     except TornTail:
         pass
     except MisplacedRecord as error:
         raise BrokenRecord(str(error)) from None
+    _join(found, same)
     return found
 
 
-def _tombstone(body: Mapping[str, Any]) -> Tombstone:
+def _join(found: dict[str, dict[int, dict[int, Tombstone]]], same: Mapping[int, int]) -> None:
+    """Give all tombstones of erasures that belong together one number."""
+    for records in found.values() if same else ():
+        for rows in records.values():
+            for position, stone in rows.items():
+                rows[position] = replace(stone, erasure=_first(same, stone.erasure))
+
+
+def _first(same: Mapping[int, int], erasure: int) -> int:
+    """Return the first of the erasures that one belongs to."""
+    while same.get(erasure, erasure) != erasure:
+        erasure = same[erasure]
+    return erasure
+
+
+def _tombstone(body: Mapping[str, Any], erasure: int) -> Tombstone:
     spans = body["pack"]
     sound = all(
         type(span) is list and len(span) == 3 and all(map(is_count, span)) and span[2] in {0, 1}
@@ -51,4 +78,5 @@ def _tombstone(body: Mapping[str, Any]) -> Tombstone:
     return Tombstone(
         leaf=bytes.fromhex(body["leaf"]),
         spans=tuple((offset, length, bool(gone)) for offset, length, gone in spans),
+        erasure=erasure,
     )

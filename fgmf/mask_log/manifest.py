@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from fgmf.types import Json
 
 LONGEST_MANIFEST: Final = 64 * 2**20
+MOST_SAMPLES: Final = 2**28
+"""Most samples that a stream may be asked to hold: as many counts are in memory."""
 _RUN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,119}")
 _LARGEST: Final = 2**53
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expectation:
-    """What one stream must hold. Nothing given: the stream is open-ended, and never complete.
+    """What one stream must hold. Nothing, or 0: the stream is open-ended, and never complete.
 
     Attributes:
         steps: Every step from 0 to `steps` - 1 must be there.
@@ -56,6 +58,9 @@ class Expectation:
         numbers = (self.steps or 0, self.sample_count or 0, self.first_sample, self.times - 1)
         if any(type(number) is not int or not 0 <= number < _LARGEST for number in numbers):
             raise InvalidInput("expected whole numbers >= 0 (times >= 1) in an expectation")
+        if (self.sample_count or 0) > MOST_SAMPLES:
+            message = f"expected at most {MOST_SAMPLES} samples in a stream, each is counted"
+            raise InvalidInput(f"{message}; use several streams")
         if self.sample_count is not None and self.sample_ids:
             raise InvalidInput("expected either sample_count or sample_ids, got both")
         if len(set(self.sample_ids)) < len(self.sample_ids):
@@ -64,7 +69,7 @@ class Expectation:
     @property
     def open_ended(self) -> bool:
         """Whether nothing is fixed that completeness could be about."""
-        return self.steps is None and self.sample_count is None and not self.sample_ids
+        return not (self.steps or self.sample_count or self.sample_ids)
 
     def as_document(self) -> dict[str, Json]:
         """Return the expectation as JSON; what was not given is left out."""
@@ -161,7 +166,7 @@ def write_manifest(directory: LogDirectory, manifest: Manifest) -> None:
     """Write the manifest of a new log; the one that is there must be the same.
 
     Raises:
-        InvalidInput: Another one is there.
+        InvalidInput: Another one is there, or it is too long to be read.
         OSError: The directory cannot be written.
     """
     if directory.manifest.exists():
@@ -169,7 +174,11 @@ def write_manifest(directory: LogDirectory, manifest: Manifest) -> None:
             message = f"expected the manifest of {directory.path}, got another one"
             raise InvalidInput(f"{message}; leave it out to go on with the log, or choose a path")
         return
-    write_atomically(directory.manifest, manifest.contents())
+    contents = manifest.contents()
+    if len(contents) > LONGEST_MANIFEST:
+        message = f"expected a manifest of at most {LONGEST_MANIFEST} bytes, got {len(contents)}"
+        raise InvalidInput(f"{message}; count samples instead of naming them, or use several logs")
+    write_atomically(directory.manifest, contents)
 
 
 def read_manifest(directory: LogDirectory) -> Manifest:

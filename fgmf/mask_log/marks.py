@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fgmf.types import Json
 
 _CHUNK: Final = 2**20
+_MOST_AT_ONCE: Final = 2**29
+"""Most bytes of one record's arrays that are read at once."""
 _GATHERED: Final = 2**15
 """Bytes that are gathered before they are hashed."""
 
@@ -101,8 +103,8 @@ class Marks:
         The reader's window holds it afterwards, so that what is checked is what was hashed.
         """
         start, _, end = span
-        if end > pack.size:
-            self.whole = False  # no sound record: it is said when it is checked
+        if end > pack.size or end - start > _MOST_AT_ONCE:
+            self.whole = False  # no sound record, or one too large: nothing is kept from here on
             return
         data = pack.read(start, end - start)
         self.pack = end

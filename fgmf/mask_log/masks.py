@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from fgmf.errors import InvalidInput
+from fgmf.mask_log.rows import MOST_BYTES, MOST_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,10 +61,18 @@ def saliency_mask_of_row(layout: Layout, arrays: Mapping[str, bytes]) -> np.ndar
         return array_of(forms[MASK], arrays[MASK])
     version = layout.layer.get("upsampling_version")
     size, floor = layout.layer.get("size"), layout.layer.get("m_min")
-    known = version == 1 and isinstance(size, list) and isinstance(floor, float | int)
+    known = version == 1 and _is_size(size) and isinstance(floor, float | int)
     if not known or len(forms[GRID].shape) != 3:
         raise InvalidInput(f"expected version 1 of the upsampling, got {version!r:.40}")
     return mask_of_grid(array_of(forms[GRID], arrays[GRID]), (size[0], size[1]), float(floor))  # type: ignore[arg-type,index]
+
+
+def _is_size(size: object) -> bool:
+    """Say whether a layer's facts name a height and a width that a mask can have."""
+    if not isinstance(size, list) or len(size) != 2:
+        return False
+    whole = all(type(side) is int and 0 < side <= MOST_VALUES for side in size)
+    return whole and size[0] * size[1] <= MOST_BYTES // 8
 
 
 def mask_of_grid(

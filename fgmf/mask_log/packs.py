@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fgmf.errors import BrokenRecord, InvalidInput
-from fgmf.mask_log.rows import DEFLATED, RAW, SALT_BYTES, encode_place
+from fgmf.mask_log.rows import DEFLATED, MOST_ROW_BYTES, RAW, SALT_BYTES, encode_place
 from fgmf.mask_log.tree import root_of
 
 if TYPE_CHECKING:
@@ -88,9 +88,15 @@ class Packer:
             batch: The samples.
             start: Bytes that the pack has already.
 
+        Raises:
+            InvalidInput: There are too many samples.
+
         Cost: a digest of every input and array, and two hashes per sample.
         """
         layout, count = batch.layout, len(batch.ids)
+        if count * layout.row_bytes > MOST_ROW_BYTES:
+            most = MOST_ROW_BYTES // layout.row_bytes
+            raise InvalidInput(f"expected at most {most} samples in a batch, got {count}")
         ids = layout.encode_ids(batch.ids)
         position = start + count * layout.row_bytes
         fresh: list[bytes] = []

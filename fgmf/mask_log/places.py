@@ -161,6 +161,31 @@ def open_inside(root: Path, path: Path) -> BinaryIO:
     raise MaskLogUnreadable(f"expected a file at {path}, got something else")
 
 
+def read_outside(path: Path, *, limit: int) -> bytes:
+    """Read a whole file that somebody names; a pipe or a device is refused, not waited for.
+
+    Args:
+        path: The file.
+        limit: Most bytes that it may have.
+
+    Raises:
+        OSError: It cannot be opened.
+        MaskLogUnreadable: It is no regular file, or longer.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise MaskLogUnreadable(f"expected a regular file at {path}, got something else")
+        contents = bytearray()
+        while len(contents) <= limit and (chunk := os.read(descriptor, limit + 1 - len(contents))):
+            contents += chunk
+    finally:
+        os.close(descriptor)
+    if len(contents) > limit:
+        raise MaskLogUnreadable(f"expected at most {limit} bytes in {path}, got more")
+    return bytes(contents)
+
+
 def read_inside(root: Path, path: Path, *, limit: int) -> bytes:
     """Read a whole file below a log's directory.
 

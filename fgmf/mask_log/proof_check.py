@@ -1,8 +1,9 @@
 """Check a proof about a mask log offline: this file alone, with nothing but Python's own library.
 
-    python proof_check.py PROOF.json HEAD            a sample was logged so, says the head
-    python proof_check.py PROOF.json OLD NEW         the old head is that of a beginning of the new
+    python proof_check.py PROOF.json HEAD [--sample ID]   a sample was logged so, says the head
+    python proof_check.py PROOF.json OLD NEW              the old head's log begins the new one's
 
+    row    =  16 random bytes | id | digest of the input | 45 bytes for each array
     row    -> leaf of the batch      -> root of the batch, which the record names
     record -> leaf of the stream     -> root of the stream, which the head names
     head   -> its digest             == the one that was kept
@@ -22,6 +23,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+ID_WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024)
+"""Bytes of an id in a row: 8 for whole numbers, the others for texts, padded with zeros."""
+
 
 class WrongProof(Exception):
     """The proof shows nothing."""
@@ -35,7 +39,8 @@ def check_inclusion(proof: dict[str, Any], head: str) -> dict[str, Any]:
         head: ``sha256:<hex>`` of the head, kept by whoever asks.
 
     Returns:
-        What is shown: run, stream, record, row of the batch, and the record's body.
+        What is shown: run, stream, record, row of the batch, sample, digest of its input, and the
+        record's body.
 
     Raises:
         WrongProof: It shows nothing.
@@ -44,20 +49,40 @@ def check_inclusion(proof: dict[str, Any], head: str) -> dict[str, Any]:
     core = proof["record"].encode()
     record = json.loads(core)
     body = record["body"]
-    batch = _root(
-        _leaf(bytes.fromhex(proof["row"])), proof["position"], body["count"], proof["row_path"]
-    )
+    row = bytes.fromhex(proof["row"])
+    batch = _root(_leaf(row), proof["position"], body["count"], proof["row_path"])
     _demand(record["kind"] == "batch", "the record is none of a batch")
     _demand(batch.hex() == body["root"], "the row is not in the batch of the record")
     found = _root(_leaf(core), record["seq"], size, proof["record_path"])
     _demand(found == root, "the record is not in the stream that the head names")
+    sample, digest = sample_of(row)
     return {
+        "sample": sample,
+        "input": digest,
         "run": proof["head"].split("\n")[0].split(" ")[1],
         "stream": proof["stream"],
         "record": record["seq"],
         "row": proof["position"],
         "body": body,
     }
+
+
+def sample_of(row: bytes) -> tuple[int | str, str]:
+    """Read the id of a row's sample and the digest of its input.
+
+    The length of a row tells how wide its id is: no two widths leave the same rest of 45.
+
+    Raises:
+        WrongProof: It is no row.
+    """
+    for width in ID_WIDTHS:
+        rest = len(row) - 16 - width - 32
+        if rest >= 0 and rest % 45 == 0:
+            stored, digest = row[16 : 16 + width], row[16 + width : 48 + width]
+            number = int.from_bytes(stored, "big", signed=True)
+            text = stored.rstrip(b"\x00")
+            return number if width == 8 else text.decode(), "sha256:" + digest.hex()
+    raise WrongProof("the row is none of a sample")
 
 
 def check_consistency(proof: dict[str, Any], old: str, new: str) -> list[str]:
@@ -163,12 +188,13 @@ def _demand(good: bool, what: str) -> None:  # noqa: FBT001 - a check and its wo
         raise WrongProof(what)
 
 
-def check_text(text: str, heads: list[str]) -> str:
+def check_text(text: str, heads: list[str], sample: str | None = None) -> str:
     """Check a proof as it stands in a file; say what it shows.
 
     Args:
         text: Contents of the file.
         heads: One digest for an inclusion, two for a consistency.
+        sample: Id of the sample that an inclusion must be about; None takes any, and says which.
 
     Raises:
         WrongProof: It shows nothing.
@@ -177,19 +203,28 @@ def check_text(text: str, heads: list[str]) -> str:
         proof = json.loads(text)
         if proof["proof"] == "inclusion" and len(heads) == 1:
             shown = check_inclusion(proof, heads[0])
+            named = json.dumps(shown["sample"])
+            about = f"the proof is about sample {named}, and {sample} was asked for"
+            _demand(sample in {None, str(shown["sample"])}, about)
             place = f"row {shown['row']} of record {shown['record']} of stream {shown['stream']}"
             body = json.dumps(shown["body"], sort_keys=True)
-            return f"in the log: {place} of run {shown['run']}: {body}"
-        if proof["proof"] == "consistency" and len(heads) == 2:
+            what = f"sample {named} with input {shown['input']}"
+            return f"in the log: {what}, {place} of run {shown['run']}: {body}"
+        if proof["proof"] == "consistency" and len(heads) == 2 and sample is None:
             names = ", ".join(check_consistency(proof, heads[0], heads[1]))
             return f"the old log is a beginning of the new one: streams {names}"
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise WrongProof(f"no proof: {type(error).__name__}: {error}") from None
-    raise WrongProof("expected one head for an inclusion, two for a consistency")
+    raise WrongProof("expected one head for an inclusion, two and no sample for a consistency")
 
 
 if __name__ == "__main__":
+    words, asked = sys.argv[1:], None
     try:
-        sys.stdout.write(check_text(Path(sys.argv[1]).read_text("utf-8"), sys.argv[2:]) + "\n")
+        if "--sample" in words:
+            at = words.index("--sample")
+            asked = words[at + 1]
+            words = words[:at] + words[at + 2 :]
+        sys.stdout.write(check_text(Path(words[0]).read_text("utf-8"), words[1:], asked) + "\n")
     except (WrongProof, OSError, IndexError) as problem:
         sys.exit(f"NOT shown: {problem}")

@@ -32,6 +32,11 @@ class LogOutcome(StrEnum):
     COMPLETE = "complete"
 
 
+def amount(count: int, noun: str) -> str:
+    """Write a number of things: ``1 row``, ``2 rows``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 TroubleKind = Literal["tampered", "incomplete", "torn"]
 Anchor = Literal["head", "earlier head", "signature", "earlier signature", "none"]
 
@@ -142,6 +147,7 @@ class LogReport:
         sampled: Whether the manifest asks for a part of the passes only.
         open_ended: Streams that the manifest fixes nothing about.
         signer: Name of the key that signed, where one was asked for.
+        missing_streams: Streams that the manifest names and that have no record.
         resumption: How the verification began, where its state is kept.
     """
 
@@ -155,6 +161,7 @@ class LogReport:
     sampled: bool = False
     open_ended: tuple[str, ...] = ()
     signer: str = ""
+    missing_streams: tuple[str, ...] = ()
     resumption: Resumption | None = None
 
     @property

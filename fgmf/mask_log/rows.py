@@ -27,6 +27,12 @@ DIGEST_BYTES: Final = 32
 LONGEST_ID: Final = 1024
 MOST_VALUES: Final = 2**28
 """Most values in one array of one sample."""
+MOST_BYTES: Final = 2**27
+"""Most bytes of one array of one sample; whatever a log claims, no more is unpacked at once."""
+MOST_ROW_BYTES: Final = 2**25
+"""Most bytes of the rows of one batch, for the same reason."""
+ID_WIDTHS: Final = (0, *(2**power for power in range(4, 11)))
+"""Widths of ids that there are: whoever reads a row without its layout can tell them apart."""
 
 ItemBytes: Final = {
     "bits": 0,
@@ -88,6 +94,9 @@ class ArrayForm:
         sound = all(type(size) is int and 0 < size <= MOST_VALUES for size in self.shape)
         if not sound or self.value_count > MOST_VALUES:
             raise InvalidInput(f"expected sizes >= 1 in the shape of an array, got {self.shape}")
+        if self.byte_count > MOST_BYTES:
+            message = f"expected at most {MOST_BYTES} bytes in an array of one sample"
+            raise InvalidInput(f"{message}, got {self.byte_count} in {self.name!r:.40}")
 
     @cached_property
     def value_count(self) -> int:
@@ -145,6 +154,12 @@ class Layout:
         return self.id_bytes or 8
 
     @cached_property
+    def layer_name(self) -> str:
+        """Name of the layer that made the masks; empty where it is none."""
+        name = self.layer.get("name")
+        return name if isinstance(name, str) else ""
+
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of one row."""
         fixed = SALT_BYTES + self.id_width + DIGEST_BYTES
@@ -168,7 +183,7 @@ class Layout:
         """
         try:
             id_bytes, layer = document["id_bytes"], document["layer"]
-            if type(id_bytes) is not int or not 0 <= id_bytes <= LONGEST_ID:
+            if type(id_bytes) is not int or id_bytes not in ID_WIDTHS:
                 raise BrokenRecord("expected a width of ids in a layout")
             if type(layer) is not dict:
                 raise BrokenRecord("expected facts about a layer in a layout")

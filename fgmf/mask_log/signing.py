@@ -22,12 +22,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fgmf.errors import InvalidInput, MissingDependency
+from fgmf.mask_log.places import read_outside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 _NAME: Final = re.compile(r"[^\s+]{1,80}")
+_LONGEST_KEY: Final = 4096
 _ED25519: Final = b"\x01"
 
 
@@ -116,14 +118,14 @@ class Signer:
 
         Raises:
             InvalidInput: The file holds none, or others than its owner can read it.
+            MaskLogUnreadable: It is no regular file.
             MissingDependency: The package cryptography is not there.
         """
         if path.stat().st_mode & 0o077:
             message = f"expected a secret key that only its owner can read, got {path}"
             raise InvalidInput(f"{message}; chmod 600")
-        lines = path.read_text("utf-8").splitlines()
         try:
-            name, digits = lines
+            name, digits = read_outside(path, limit=_LONGEST_KEY).decode().splitlines()
             secret = bytes.fromhex(digits)
         except ValueError:
             message = f"expected a name and 64 hexadecimal digits in {path}"

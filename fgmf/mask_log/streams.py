@@ -20,7 +20,7 @@ from fgmf.mask_log.reading import (
     is_cut_off,
     read_segment,
 )
-from fgmf.mask_log.report import StreamReport, Trouble
+from fgmf.mask_log.report import StreamReport, Trouble, amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -271,8 +271,8 @@ class StreamVerifier:
 
     def _say_unfinished(self, count: int) -> None:
         if count:
-            what = f"{count} rows have a tombstone and are not erased yet"
-            self._trouble("incomplete", f"{what}; erase them again")
+            what = f"{amount(count, 'row')} with a tombstone not erased yet"
+            self._trouble("incomplete", f"{what}; erase the sample again")
 
     def _take(self, record: Record, checker: BatchChecker) -> None:
         state, self.number = self.state, record.seq
@@ -284,7 +284,9 @@ class StreamVerifier:
         if record.kind == "batch":
             body, layout = record.body, state.layouts[record.body["layout"]]
             rows = checker.check(record.seq, body, layout)
-            self.tally.take(body, layout, rows, attempt)
+            stones = self.task.tombstones.get(record.seq)
+            erased = _erasures(stones, rows) if stones else ()
+            self.tally.take(body, layout, rows, attempt, erased)
             if self.task.observers:
                 self._show(record, layout, rows, checker.pack)
         elif record.kind == "skipped":
@@ -324,7 +326,8 @@ class StreamVerifier:
     def _torn(self, place: Place, *, last: bool) -> bool:
         if last and self._is_cut_off(place):
             count = self.number = self.state.seq
-            what = f"cut off after {count} records, {place.length} bytes of the next one are left"
+            left = f"{amount(place.length, 'byte')} of the next one left"
+            what = f"cut off after {amount(count, 'record')}, {left}"
             self._trouble("torn", what, place)
         else:
             what = f"{place.length} bytes after the last record are no record"
@@ -362,3 +365,8 @@ class StreamVerifier:
         if not self.sampled:
             for line in self.tally.missing():
                 self._trouble("incomplete", line)
+
+
+def _erasures(stones: Mapping[int, Tombstone], rows: Sequence[bytes | None]) -> list[int]:
+    """Number of the erasure of each row that was erased."""
+    return [stones[position].erasure for position, row in enumerate(rows) if row is None]

@@ -1,6 +1,6 @@
 """The state of a verification, kept outside the log, so that one that was interrupted goes on.
 
-    fgmf-mask-log-state/1 sha256:<digest of the rest>
+    fgmf-mask-log-state/2 sha256:<digest of the rest>
     {"identity": what it was for, "observers": their tallies, "streams": per stream, see `streams`}
 
 A state takes nothing on trust from the log: what lies behind it is hashed again before anything is
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fgmf.types import Json
 
 FAMILY: Final = b"fgmf-mask-log-state/"
-STATE_FORMAT: Final = FAMILY + b"1"
+STATE_FORMAT: Final = FAMILY + b"2"
 
 
 @runtime_checkable

@@ -161,6 +161,7 @@ class _Verification:
             signer=self.anchoring.signer,
             sampled=self.manifest.every > 1,
             open_ended=self._open_ended(present),
+            missing_streams=tuple(sorted(self.manifest.streams.keys() - {s.name for s in begun})),
             resumption=resumption,
         )
 

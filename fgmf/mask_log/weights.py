@@ -9,7 +9,7 @@ record of kind ``weights`` as often as the caller asks, for masks to be made aga
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fgmf.errors import BrokenRecord, InvalidInput
 from fgmf.mask_log.rows import ArrayForm
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fgmf.types import Json
+
+MOST_WEIGHT_BYTES: Final = 2**28
+"""Most bytes of the weights of one layer in a record."""
 
 
 class StoredTensor(NamedTuple):

@@ -366,3 +366,10 @@ def test_threads_share_a_log(tmp_path: Path) -> None:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(serve, range(40)))
     assert verify_log(tmp_path / "log").outcome is LogOutcome.COMPLETE
+
+
+@pytest.mark.parametrize("reason", [None, "", 5])
+def test_passes_are_left_out_for_a_reason(tmp_path: Path, reason: Any) -> None:
+    log = MaskLog(tmp_path / "log").attach(sgam())
+    with pytest.raises(InvalidInput, match="the reason for leaving out"), log.leave_out(reason):
+        pass

@@ -113,7 +113,7 @@ def test_an_erasure_that_was_cut_off_is_named_and_finished(
             erase_sample(log.path, 3, reason="on request")
     report = verify_log(log.path)
     assert report.outcome is LogOutcome.INCOMPLETE
-    assert "1 rows have a tombstone and are not erased yet" in str(report.troubles[0])
+    assert "1 row with a tombstone not erased yet" in str(report.troubles[0])
     erase_sample(log.path, 3, reason="on request")
     report = verify_log(log.path)
     assert (report.outcome, report.erased) == (LogOutcome.COMPLETE, 1)
@@ -124,6 +124,6 @@ def test_the_command(tmp_path: Path) -> None:
     command = ["log", "erase", str(log.path), "--reason", "on request", "--sample"]
     done = CliRunner().invoke(application, [*command, "5"])
     assert done.exit_code == 0
-    assert "erased 1 rows and 1 arrays" in done.output
+    assert "erased 1 row and 1 array\n" in done.output
     assert CliRunner().invoke(application, [*command, "5"]).exit_code == 5
     assert CliRunner().invoke(application, [*command, "nobody"]).exit_code == 5

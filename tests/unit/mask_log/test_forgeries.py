@@ -136,6 +136,30 @@ def test_an_erasure_does_not_make_an_old_log_fresh(tmp_path: Path) -> None:
     assert "2 hours old" in reason
 
 
+def test_a_fresh_stream_makes_no_other_fresh(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", streams=("a", "b"))
+    gate = MaskLogGate(path="log", unanchored=True, max_age_hours=1, complete=False)
+    from fgmf.gates.mask_log_check import judge_report
+    from fgmf.gates.mask_log_looks import looks_of
+
+    looks, report = looks_of(gate, log.path, seed=0), verify_log(log.path)
+    last = report.streams[0].last_at or 0
+    assert judge_report(gate, report, looks, now=last)[0] is Outcome.PASS
+    old = replace(report.streams[1], last_at=last - 2 * 3_600_000)
+    outcome, reason = judge_report(
+        gate, replace(report, streams=(report.streams[0], old)), looks, now=last
+    )
+    assert outcome is Outcome.FAIL
+    assert "the last record of stream b is 2 hours old, 1 are allowed" in reason
+    for path in (*log.directory.heads.iterdir(), *log.directory.stream("b").iterdir()):
+        path.unlink()
+    log.directory.stream("b").rmdir()
+    report = verify_log(log.path)
+    outcome, reason = judge_report(gate, report, looks, now=last)
+    assert (outcome, report.missing_streams) == (Outcome.FAIL, ("b",))
+    assert "stream b has no record" in reason
+
+
 def test_what_was_lost_is_not_covered(tmp_path: Path) -> None:
     directory, _, writer = _new(tmp_path / "log", Expectation(steps=1))
     writer.append_batch(batch_of(range(2)), body_of(0))

@@ -3,30 +3,40 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mask_logs import batch_of, body_of, write_log, write_stream
+from mask_logs import LAYOUT, batch_of, body_of, write_log, write_stream
 from typer.testing import CliRunner
 
 from fgmf.cli.application import application
 from fgmf.errors import BrokenRecord, InvalidInput
-from fgmf.mask_log import Manifest, WriterSettings
+from fgmf.mask_log import Manifest, WriterSettings, rows
 from fgmf.mask_log.keeping import keep_head
 from fgmf.mask_log.manifest import write_manifest
+from fgmf.mask_log.packs import digests_of
 from fgmf.mask_log.places import LogDirectory
 from fgmf.mask_log.proof_check import (
+    ID_WIDTHS,
     WrongProof,
     _extends,
     _root,
     check_consistency,
     check_inclusion,
     check_text,
+    sample_of,
 )
 from fgmf.mask_log.proofs import prove_consistency, prove_inclusion
+from fgmf.mask_log.rows import id_width_of
 from fgmf.mask_log.tree import consistency_path, inclusion_path, leaf_hash, root_of
+from fgmf.mask_log.writing import StreamWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CHECKER = Path(__file__).parents[3] / "fgmf" / "mask_log" / "proof_check.py"
 
@@ -100,6 +110,36 @@ def test_a_changed_proof_shows_nothing(tmp_path: Path) -> None:
             check_text(text, [head])
 
 
+@pytest.mark.parametrize("ids", [range(3), ["ada", "x" * 17, "\u00e4\n" * 300]])
+def test_a_proof_says_which_sample_it_is_about(tmp_path: Path, ids: Sequence) -> None:
+    directory, manifest = LogDirectory(path=tmp_path / "log"), Manifest(run="r")
+    write_manifest(directory, manifest)
+    writer = StreamWriter(directory, "a", manifest)
+    batch = batch_of(range(3), layout=replace(LAYOUT, id_bytes=id_width_of(ids)))
+    writer.append_batch(replace(batch, ids=list(ids)), body_of(0))
+    writer.close()
+    head = keep_head(directory, manifest).digest
+    digests = digests_of(LAYOUT.input, batch.inputs, 3)
+    for position, sample in enumerate(ids):
+        proof = json.loads(json.dumps(prove_inclusion(directory.path, head=head, sample=sample)))
+        shown = check_inclusion(proof, head)
+        assert (shown["sample"], shown["row"]) == (sample, position)
+        assert shown["input"] == f"sha256:{digests[position].hex()}"
+        said = check_text(json.dumps(proof), [head], str(sample))
+        assert said.startswith(f"in the log: sample {json.dumps(sample)} with input sha256:")
+        assert "\n" not in said
+        with pytest.raises(WrongProof, match="another was asked for"):
+            check_text(json.dumps(proof), [head], "another")
+
+
+def test_the_length_of_a_row_says_how_wide_its_id_is() -> None:
+    assert [width or 8 for width in rows.ID_WIDTHS] == list(ID_WIDTHS)
+    assert len({width % rows.REFERENCE_BYTES for width in ID_WIDTHS}) == len(ID_WIDTHS)
+    for length in (0, 55, 57, 100, 102):
+        with pytest.raises(WrongProof):
+            sample_of(bytes(length))
+
+
 def test_a_later_log_goes_on_from_an_earlier_one(tmp_path: Path) -> None:
     path, earlier, head = _log(tmp_path / "log")
     proof = json.loads(json.dumps(prove_consistency(path, old=earlier, new=head)))
@@ -129,11 +169,19 @@ def test_the_checker_needs_nothing_but_python(tmp_path: Path) -> None:
     path, earlier, head = _log(tmp_path / "log")
     runner, proof = CliRunner(), tmp_path / "proof.json"
     command = ["log", "prove", str(path), "--head", head, "--output", str(proof)]
-    assert runner.invoke(application, [*command, "--sample", "7"]).exit_code == 0
+    proved = runner.invoke(application, [*command, "--sample", "7"])
+    assert (proved.exit_code, "in the log: sample 7 with input" in proved.output) == (0, True)
     checker = [sys.executable, "-I", "-S", str(CHECKER), str(proof)]
     options = {"capture_output": True, "text": True, "cwd": tmp_path}
     done = subprocess.run([*checker, head], check=False, **options)
-    assert (done.returncode, done.stdout[:10]) == (0, "in the log")
+    assert (done.returncode, done.stdout[:20]) == (0, "in the log: sample 7")
+    done = subprocess.run([*checker, head, "--sample", "7"], check=False, **options)
+    assert done.returncode == 0
+    other = subprocess.run([*checker, head, "--sample", "8"], check=False, **options)
+    assert (other.returncode, "and 8 was asked for" in other.stderr) == (1, True)
+    asked = ["log", "check-proof", str(proof), head, "--sample"]
+    assert runner.invoke(application, [*asked, "7"]).exit_code == 0
+    assert runner.invoke(application, [*asked, "8"]).exit_code == 1
     failed = subprocess.run([*checker, earlier], check=False, **options)
     assert failed.returncode == 1
     assert "NOT shown" in failed.stderr
@@ -143,3 +191,4 @@ def test_the_checker_needs_nothing_but_python(tmp_path: Path) -> None:
     assert runner.invoke(application, [*command, "--since", earlier]).exit_code == 0
     check = ["log", "check-proof", str(proof)]
     assert runner.invoke(application, [*check, earlier, head]).exit_code == 0
+    assert runner.invoke(application, [*check, earlier, head, "--sample", "7"]).exit_code == 1

@@ -54,7 +54,7 @@ def _struck(kept: bytes, strike: str, draw: random.Random) -> bytes:
         "flip": kept[:at] + bytes([kept[at] ^ 4]) + kept[at + 1 :],
         "nonsense": _signed(b"[1, 2"),
         "types": _signed(json.dumps(document).encode()),
-        "version": kept.replace(b"state/1", b"state/0"),
+        "version": kept.replace(b"state/2", b"state/1"),
     }
     return changed[strike]
 

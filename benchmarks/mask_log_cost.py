@@ -23,21 +23,24 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.pairing import machine_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import torch
-
     from fgmf.mask_log import MaskLog
+    from fgmf.mask_log.offers import OfferedMask
+    from fgmf.mask_log.settings import Durability
+    from fgmf.sgam import Sgam
+    from fgmf.types import Json
 
 BATCHES = (64, 128)
+DURABILITIES: tuple[Durability, ...] = ("checkpoint", "record")
 
 
-def _model() -> torch.nn.Module:
+def _model() -> Sgam:
     import torch
     from torch import nn
 
@@ -63,16 +66,16 @@ def _timed_hooks(log: MaskLog) -> Iterator[list[float]]:
     spent: list[float] = []
     original = log._take  # noqa: SLF001 - the hook is what is measured
 
-    def timed(name: str, offer: object) -> None:
+    def timed(name: str, offer: OfferedMask) -> None:
         started = time.process_time()
         original(name, offer)
         spent.append(time.process_time() - started)
 
-    log._take = timed  # noqa: SLF001 - as above
+    vars(log)["_take"] = timed
     yield spent
 
 
-def training_cost(batch: int, durability: str, *, steps: int) -> dict[str, float]:
+def training_cost(batch: int, durability: Durability, *, steps: int) -> dict[str, float]:
     """Train some steps with a log and, in turn, without; CPU time of both."""
     import torch
 
@@ -146,7 +149,13 @@ def write_records(path: Path, count: int) -> None:
     for step in range(count):
         grid = memoryview(draw.randbytes(7 * 7 * 4))
         batch = SampleBatch(layout=layout, ids=[step], inputs=inputs, arrays={"grid": grid})
-        body = {"ids": "given", "pass": 0, "purpose": "forward", "skipped": {}, "step": step}
+        body: dict[str, Json] = {
+            "ids": "given",
+            "pass": 0,
+            "purpose": "forward",
+            "skipped": {},
+            "step": step,
+        }
         writer.append_batch(batch, {**body, "training": False, "weights": "0" * 64})
     writer.close()
     keep_head(directory, manifest)
@@ -179,7 +188,7 @@ print(json.dumps({**facts, "seconds": spent, "peak_kib": peak}))
 """
 
 
-def verifying_cost(count: int, place: Path) -> dict[str, float]:
+def verifying_cost(count: int, place: Path) -> dict[str, Any]:
     """Verify a log of so many records in a process of its own."""
     path = place / str(count)
     started = time.process_time()
@@ -196,7 +205,7 @@ def verifying_cost(count: int, place: Path) -> dict[str, float]:
     return facts
 
 
-def _verified(*arguments: Path | str) -> dict[str, float]:
+def _verified(*arguments: Path | str) -> dict[str, Any]:
     """Verify a log, with a state, gone on from after so many samples."""
     done = subprocess.run(
         [sys.executable, "-c", _VERIFY, *map(str, arguments)],
@@ -205,7 +214,7 @@ def _verified(*arguments: Path | str) -> dict[str, float]:
         check=True,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
-    facts: dict[str, float] = json.loads(done.stdout)
+    facts: dict[str, Any] = json.loads(done.stdout)
     assert facts["outcome"] == "complete", facts
     return facts
 
@@ -214,7 +223,7 @@ def measure_training(steps: int) -> dict[str, dict[str, float]]:
     """Train with each batch size and durability, and print."""
     training = {}
     for batch in BATCHES:
-        for durability in ("checkpoint", "record"):
+        for durability in DURABILITIES:
             result = training_cost(batch, durability, steps=steps)
             training[f"{batch} {durability}"] = result
             print(

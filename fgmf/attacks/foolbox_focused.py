@@ -5,7 +5,7 @@ Called like the attacks of `foolbox_own`.
 
 from __future__ import annotations
 
-from fgmf.attacks.foolbox_own import FixedEpsilon
+from fgmf.attacks.foolbox_calls import FixedEpsilon
 from fgmf.attacks.own.focused import FocusedMargin
 
 

@@ -23,7 +23,7 @@ class MeasuredImages:
     """The images that a gate measures, in the form that the engine wants.
 
     Attributes:
-        images: (n, ...) floating point, inside the bounds.
+        images: (n, ...) floating point, inside the bounds; they may be the user's own: read only.
         labels: (n,) int64.
         indices: Position of each in the user's data set.
         keys: One digest per image.
@@ -91,7 +91,7 @@ def choose_images(  # noqa: PLR0913 - keyword-only parts of one question
         chosen = stratified_sample(own_labels, count=wanted, seed=seed)
     indices = [eligible[at] for at in chosen]
     floating = torch.float64 if dtype is torch.float64 else torch.float32
-    images = samples.images[indices].to(floating).clamp_(*bounds)  # a copy already
+    images = _drawn(samples.images, indices, bounds=bounds, dtype=floating)
     return MeasuredImages(
         images=images,
         labels=labels[indices],
@@ -100,3 +100,16 @@ def choose_images(  # noqa: PLR0913 - keyword-only parts of one question
         class_sizes=dict(Counter(own_labels)),
         dataset_size=len(eligible),
     )
+
+
+def _drawn(images: Images, indices: list[int], *, bounds: Bounds, dtype: torch.dtype) -> Images:
+    """Some images as measured; all of them as they are where nothing has to change.
+
+    Nothing below writes to images, and models get copies: memory does not grow with a second set.
+    """
+    whole = indices == list(range(len(images)))
+    if whole and images.dtype is dtype and images.device.type == "cpu":
+        lower, upper = bounds
+        if bool(images.amin() >= lower) and bool(images.amax() <= upper):
+            return images.detach()
+    return images[indices].to(dtype).clamp_(*bounds)  # a copy already

@@ -6,7 +6,7 @@
     for each image that stands:
         rank the wrong classes again, by their logits at the best point
         rest <= far           near:     APGD on targeted DLR from random points, `long_targets`
-                                        classes in turn, `long_steps` each
+                                        classes side by side, `long_steps` each
         rest <= far / CLOSER  nearest:  the same with CLOSER times as many steps
         rest >= STUCK         stuck:    as the nearest, on STUCK_TARGETS classes
         else                  far:      nothing more
@@ -115,16 +115,16 @@ class FocusedMargin:
         near = (rest >= 0) & (rest <= self.far)
         nearest = near & (rest <= self.far / CLOSER)
         stuck = (rest >= STUCK) & ~near
-        few, all_of_them = min(STUCK_TARGETS, self.long_targets), self.long_targets
         looks = [
-            (near & ~nearest, self._long_look(all_of_them, self.long_steps)),
-            (nearest, self._long_look(all_of_them, CLOSER * self.long_steps)),
-            (stuck, self._long_look(few, CLOSER * self.long_steps)),
+            (near & ~nearest, self._long_look(self.long_targets, self.long_steps)),
+            (nearest, self._long_look(self.long_targets, CLOSER * self.long_steps)),
+            (stuck, self._long_look(STUCK_TARGETS, CLOSER * self.long_steps)),
         ]
         return [(flags.nonzero()[:, 0], look) for flags, look in looks if bool(flags.any())]
 
     def _long_look(self, targets: int, steps: int) -> Apgd:
-        return Apgd(loss="dlr", steps=steps, targets=targets, restarts=self.restarts)
+        # Few images are left: one class after the other would leave the batches nearly empty.
+        return Apgd(loss="dlr", steps=steps, targets=targets, width=targets, restarts=self.restarts)
 
 
 class _Looks:

@@ -127,6 +127,8 @@ def one_recipe(name: str, kills: int, place: Path, draw: random.Random) -> dict[
         return made
 
     whole = folder("whole")
+    # Loaded before the processes are forked, so that they train for most of their lives.
+    run_training(load_recipe_file(folder("warm") / "recipe.toml"))
     began = time.monotonic()
     finished(child(whole / "recipe.toml"), None)
     lasted = time.monotonic() - began
@@ -157,16 +159,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=60, help="for each recipe")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=list(RECIPES), action="append")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     draw, found = random.Random(options.seed), {}
     with TemporaryDirectory() as place:
-        for number, name in enumerate(RECIPES):
+        for number, name in enumerate(options.only or RECIPES):
             found[name] = one_recipe(name, options.kills, Path(place) / str(number), draw)
+            found[name]["seed"] = options.seed
             print(f"{name}: {found[name]}", flush=True)
+    if options.output and options.output.is_file():  # recipes one after the other
+        found = {**json.loads(options.output.read_text())["recipes"], **found}
     if options.output:
-        write_result(options.output, "training_crash", {"seed": options.seed, "recipes": found})
+        write_result(options.output, "training_crash", {"recipes": found})
 
 
 if __name__ == "__main__":

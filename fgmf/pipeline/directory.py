@@ -51,6 +51,11 @@ class TrainingDirectory:
         """Numbers, as they come and by epoch."""
         return self.path / "metrics.jsonl", self.path / "metrics.csv"
 
+    @property
+    def mask_log(self) -> Path:
+        """Evidence of masks."""
+        return self.path / "mask-log"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other trainings out of the directory, which is made if it is missing.
@@ -83,7 +88,16 @@ class TrainingDirectory:
         return (self.recipe, self.manifest, self.checkpoint, self.weights, *self.metrics)
 
     def clear(self) -> None:
-        """Remove what an earlier training wrote; other files stay."""
+        """Remove what an earlier training wrote; other files stay.
+
+        Raises:
+            InvalidInput: There is a mask log, which is evidence and is not removed.
+        """
+        if self.mask_log.exists():
+            raise InvalidInput(
+                f"expected no mask log at {self.mask_log}, which is evidence and is never removed "
+                "here, got one; move it away, or train into another directory"
+            )
         for path in self._files:
             path.unlink(missing_ok=True)
 

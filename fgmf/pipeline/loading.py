@@ -23,6 +23,7 @@ from fgmf.pipeline.tables import (
     BackboneTable,
     CollapseTable,
     EngineTable,
+    MaskLogTable,
     OptimizerTable,
     RampTable,
     RecipeHeadTable,
@@ -52,6 +53,7 @@ _OPTIONAL: Final[Mapping[str, type[BaseModel]]] = {
     "sgam": SgamTable,
     "collapse": CollapseTable,
     "validation": ValidationTable,
+    "mask_log": MaskLogTable,
 }
 TABLES: Final[Mapping[str, type[BaseModel]]] = {**_NEEDED, **_DEFAULTED, **_OPTIONAL}
 KEYS: Final = (*_HEAD, "defence", "ramps", *TABLES)
@@ -79,6 +81,7 @@ class TrainingPlan:
         sgam: The saliency mask, or None.
         collapse: The monitor, or None.
         validation: Robust accuracy after epochs, or None.
+        mask_log: Evidence of every mask, or None.
     """
 
     path: Path
@@ -98,6 +101,7 @@ class TrainingPlan:
     sgam: SgamTable | None = None
     collapse: CollapseTable | None = None
     validation: ValidationTable | None = None
+    mask_log: MaskLogTable | None = None
 
 
 @dataclass(kw_only=True)
@@ -239,8 +243,21 @@ def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
         needed = isinstance(defence, TaughtTable)
         expected = "a table [teacher]" if needed else "no table [teacher], which it does not use"
         reader.report("teacher", f"{expected} for {defence.name}", "none" if needed else "one")
+    if "mask_log" in found:
+        _check_mask_log(reader, found)
     validation = found.get("validation")
     if defence.budget is None and validation is not None and validation.epsilon is None:
         reader.report("validation.epsilon", "a budget, as the defence has none", "nothing")
     if defence.budget is None and "collapse" in found:
         reader.report("collapse", "a defence with a budget, which it looks for", defence.name)
+
+
+def _check_mask_log(reader: _Reader, found: Mapping[str, Any]) -> None:
+    defence, engine = found["defence"], found["engine"]
+    if "sgam" not in found:
+        reader.report("mask_log", "a table [sgam], whose masks are logged", "none")
+    if engine.compiled:
+        reader.report("mask_log", "a model that is not compiled", "a compiled one")
+    if getattr(defence, "share", 1.0) != 1.0 and defence.name == "scor-pio-2":
+        expected = "share = 1 in scor-pio-2, so that every pass is of a whole batch"
+        reader.report("mask_log", expected, f"share = {defence.share}")

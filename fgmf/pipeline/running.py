@@ -38,6 +38,7 @@ from fgmf.pipeline.manifest import (
     surroundings,
     weights_digest,
 )
+from fgmf.pipeline.masks import MaskLogging
 from fgmf.pipeline.reloading import load_trained
 from fgmf.pipeline.validation import Validation
 from fgmf.threat import ThreatModel
@@ -151,6 +152,7 @@ class _Training:
         name = "" if teacher is None else teacher.name
         self.identity = identity_of(plan, self.samples, self.model, name)
         self.earlier: dict[str, Any] | None = None
+        self._masks: MaskLogging | None = None
 
     def run(self) -> TrainingOutcome:
         before = self._agreed() if self.request.processes else self._before()
@@ -161,11 +163,15 @@ class _Training:
             self._resume(run)
             write_atomically(self.directory.recipe, self.plan.path.read_bytes())
             self._write_manifest("running", run.step, {})
-        report = run.finish()
+        try:
+            report = run.finish()
+        finally:
+            head = "" if self._masks is None else self._masks.close()
         if self.request.first:
             weights_of(self.model, self.directory.weights)
             state = "stopped" if report.stopped else "finished"
-            self._write_manifest(state, run.step, self._result(report))
+            result = {**self._result(report), **({"mask_log_head": head} if head else {})}
+            self._write_manifest(state, run.step, result)
             self.directory.checkpoint.unlink(missing_ok=True)
         return self._outcome(report.steps, report.stopped, already=False)
 
@@ -232,8 +238,14 @@ class _Training:
         plan, directory = self.plan, self.directory
         writing = plan.writing
         peers = self.request.processes
-        callbacks: list[Callback] = [*self.request.callbacks] if self.request.first else []
-        callbacks += self._watching() if self.request.first else []
+        if plan.mask_log is not None and peers is not None:
+            raise InvalidInput("expected one process for a training with [mask_log], got several")
+        if plan.mask_log is not None:
+            self._masks = MaskLogging(directory.mask_log, self.identity)
+        masks: list[Callback] = [] if self._masks is None else [self._masks]
+        callbacks = masks
+        if self.request.first:
+            callbacks += [*self.request.callbacks, *self._watching()]
         if peers is None:
             callbacks.append(
                 CheckpointWriter(

@@ -167,3 +167,10 @@ class TeacherTable(Table):
 
     directory: Annotated[str, Field(min_length=1)]
     """Of a finished `fgmf train`, from the recipe file's."""
+
+
+class MaskLogTable(Table):
+    """``[mask_log]``: every mask of the training, as evidence; needs ``[sgam]``.
+
+    It has no keys: the log lies beside the weights, and is complete or not.
+    """

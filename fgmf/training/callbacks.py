@@ -1,6 +1,7 @@
 """What is told about a training while it runs, and may look, note, stop, or change weights.
 
 begin         before the first update, and again when a training goes on
+before_loss   images of a batch, or of a part of one, are there, and passes of the model follow
 before_step   gradients of a batch are there, not clipped yet
 after_step    weights have moved, the average has not taken them yet: pruning puts its zeros back
 after_update  the update is complete: metrics, monitors, checkpoints
@@ -32,6 +33,9 @@ class Callback:
 
     def begin(self, run: TrainingRun) -> None:
         """Before the first update, or before the first one after a resumption."""
+
+    def before_loss(self, run: TrainingRun) -> None:
+        """Before the loss of a batch, or of each part of one, is computed."""
 
     def before_step(self, run: TrainingRun) -> None:
         """Between the backward pass and the optimizer."""

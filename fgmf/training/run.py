@@ -81,6 +81,7 @@ class TrainingRun:
         loss: Of the last update's batch.
         images: Of the last update's batch, where the model is.
         labels: Of the same.
+        indices: Of the same: their places in the samples.
         losses: Mean loss of each completed epoch.
         notes: What callbacks noted since the last update, by name.
 
@@ -104,6 +105,7 @@ class TrainingRun:
         self.notes: dict[str, float] = {}
         self.images: Images = samples.images[:0]
         self.labels: Labels = samples.labels[:0]
+        self.indices = torch.zeros(0, dtype=torch.int64)
         self._running = settings.engine.placed(model)
         model.train()
         self.optimizer = settings.optimization.build(
@@ -193,16 +195,19 @@ class TrainingRun:
             "losses": list(self.losses),
             "seconds": self.seconds,
             "stopped": self._reason,
-            "callbacks": [callback.state_dict() for callback in self.settings.callbacks],
+            "callbacks": {
+                name: kept
+                for name, callback in self._named_callbacks().items()
+                if (kept := callback.state_dict())
+            },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave, for the same model, samples and settings."""
-        callbacks = self.settings.callbacks
-        if len(state["callbacks"]) != len(callbacks):
-            raise InvalidInput(
-                f"expected the state of {len(callbacks)} callbacks, got {len(state['callbacks'])}"
-            )
+        callbacks = self._named_callbacks()
+        unknown = sorted(state["callbacks"].keys() - callbacks.keys())
+        if unknown:
+            raise InvalidInput(f"expected the callbacks {', '.join(unknown)}, which keep something")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load_state_dict(state["average"])
@@ -214,8 +219,16 @@ class TrainingRun:
         self.step, self.epoch = state["step"], state["epoch"]
         self.losses, self._reason = list(state["losses"]), state["stopped"]
         self._seconds, self._started = state["seconds"], time.perf_counter()
-        for callback, kept in zip(callbacks, state["callbacks"], strict=True):
-            callback.load_state_dict(kept)
+        for name, kept in state["callbacks"].items():
+            callbacks[name].load_state_dict(kept)
+
+    def _named_callbacks(self) -> dict[str, Callback]:
+        """By class, and a number where there are several: those that keep nothing may differ."""
+        named: dict[str, Callback] = {}
+        for callback in self.settings.callbacks:
+            kind = type(callback).__name__
+            named[f"{kind}-{sum(name.startswith(f'{kind}-') for name in named)}"] = callback
+        return named
 
     def _run_epoch(self) -> None:
         if self._order is None:
@@ -264,6 +277,7 @@ class TrainingRun:
         parts = own.split(-(-len(own) // self.settings.engine.accumulate))
         for part in parts:
             self._take(part)
+            self._tell("before_loss")
             if part is parts[0]:
                 self._estimate_curvature()
             loss = self._loss(part, progress)
@@ -295,7 +309,7 @@ class TrainingRun:
             self.objective.share(peers.summed, torch.cat([peers.part(b) for b in batches]))
 
     def _take(self, part: torch.Tensor) -> None:
-        engine = self.settings.engine
+        engine, self.indices = self.settings.engine, part
         self.images = engine.images(self.samples.images[part])
         self.labels = self.samples.labels[part].to(engine.device, torch.int64)
 

@@ -113,6 +113,7 @@ class TestLoading:
             ("[ramps.gamma]\nend = 1.0", "ramps.gamma"),
             ("[ramps.epsilon]\nend = 1.0", "ramps.epsilon"),
             ('[teacher]\ndirectory = "runs/t"', "teacher"),
+            ("[mask_log]\n[sgam]", "mask_log"),  # the penalty looks at a part of the batch
             ('[engine]\nmixed_precision = "float16"', "engine.mixed_precision"),
             (
                 '[engine]\ncompiled = true\n[optimizer]\nname = "curvature-aware"',

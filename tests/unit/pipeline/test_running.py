@@ -16,6 +16,7 @@ from unit.pipeline.recipe_files import RECIPE, written
 import fgmf.canonical
 from fgmf.datasets import digits
 from fgmf.errors import FactoryFailed, InvalidInput, StaleEvidence
+from fgmf.mask_log import LogOutcome, VerifySettings, verify_log
 from fgmf.pipeline import trained_model
 from fgmf.pipeline.loading import load_recipe_file
 from fgmf.pipeline.running import TrainingOutcome, TrainingRequest, run_training
@@ -92,6 +93,31 @@ class TestKilled:
         manifest = json.loads((parts.parent / "out" / "manifest.json").read_text())
         assert [s["from_update"] for s in manifest["sessions"]] == [0, 0, 2, 4, 8]
         assert not (parts.parent / "out" / "checkpoint.pt").exists()
+
+
+class TestMaskLog:
+    def test_is_complete_also_after_kills(self, tmp_path: Path) -> None:
+        """Validation and monitor look at the model too, and are left out."""
+        text = RECIPE.replace("every = 2", "every = 2\nshare = 1.0")
+        more = SGAM + (
+            "[mask_log]\n[collapse]\nevery = 4\nmax_images = 8\n[validation]\nimages = 8\n"
+            'factory = "fgmf.datasets:digits"\n'
+        )
+        whole, parts = (written(tmp_path / name, text, more) for name in ("whole", "parts"))
+        train(whole)
+        for step in (1, 5):
+            bomb = (Killed(step, "after_step"),)
+            assert in_a_child(lambda bomb=bomb: train(parts, callbacks=bomb)) == signal.SIGKILL
+        train(parts)
+        assert weights(whole.parent) == weights(parts.parent)
+        for path in (whole, parts):
+            out = path.parent / "out"
+            manifest = json.loads((out / "manifest.json").read_text())
+            head = manifest["result"]["mask_log_head"]
+            report = verify_log(out / "mask-log", VerifySettings(head=head))
+            assert report.outcome is LogOutcome.COMPLETE, report
+        with pytest.raises(InvalidInput, match="evidence"):
+            train(parts, restart=True)
 
 
 class TestOutcome:

@@ -139,6 +139,19 @@ class TestGoingOn:
         lines = (tmp_path / "parts" / names[0]).read_text().splitlines()
         assert len(lines) == 8 + 2
 
+    def test_a_callback_that_keeps_something_is_missed_and_no_other(self, tmp_path: Path) -> None:
+        """A bar on the terminal may come and go; what has a state may not."""
+        with pytest.raises(RuntimeError, match="cut"):
+            trained_once(tmp_path, MetricsWriter(tmp_path), Cut(4))
+        state = read_checkpoint(tmp_path / "c.pt", IDENTITY)
+        assert list(state["callbacks"]) == ["MetricsWriter-0"]
+        with pytest.raises(InvalidInput, match="callbacks MetricsWriter-0"):
+            TrainingRun(network(), some(), AMO, _settings(tmp_path)).load_state_dict(state)
+        again = _settings(tmp_path, callbacks=(Cut(-1), MetricsWriter(tmp_path)))
+        run = TrainingRun(network(), some(), AMO, again)
+        run.load_state_dict(state)
+        assert run.step == 3
+
     def test_another_state_is_another_end(self, tmp_path: Path) -> None:
         """The comparison above can fail: without the objective's state the weights differ."""
         whole, _ = trained(network, AMO, tmp_path / "whole")
@@ -151,6 +164,10 @@ class TestGoingOn:
         run.load_state_dict(state)
         run.finish()
         assert not same(bits(whole), bits(model))
+
+
+def trained_once(folder: Path, *callbacks: Callback) -> None:
+    TrainingRun(network(), some(), AMO, _settings(folder, callbacks=callbacks)).finish()
 
 
 def _timeless(line: str) -> str:

@@ -1,0 +1,81 @@
+"""Every mask of a training in a mask log, as evidence.
+
+begin         repair what a crash cut off; go on with the stream `train`
+before_loss   the passes that follow are of this step and these images
+otherwise     passes are left out, and counted: monitors and validation look at the model too
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+from fgmf.mask_log import Expectation, Manifest, MaskLog
+from fgmf.mask_log.places import LogDirectory
+from fgmf.mask_log.repairing import repair_log
+from fgmf.training import Callback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fgmf.training import TrainingRun
+
+_STREAM: Final = "train"
+_WATCHING: Final = "watching"
+
+
+class MaskLogging(Callback):
+    """Logs the masks of all forward passes of updates; the first of the callbacks.
+
+    A training that goes on after a crash makes the updates since its checkpoint again, and they are
+    logged again. The log is complete when the training has run to its end.
+
+    Args:
+        path: Directory of the log.
+        identity: Digests of recipe, images and first weights, for the log's manifest.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
+        self._path, self._identity = path, dict(identity)
+        self._open, self._place = ExitStack(), ExitStack()
+        self._log: MaskLog | None = None
+
+    def begin(self, run: TrainingRun) -> None:
+        """Open the stream, or go on with it."""
+        directory = LogDirectory(path=self._path)
+        there = directory.manifest.exists() and _STREAM in directory.stream_names()
+        if there:
+            repair_log(self._path)
+        expected = Expectation(
+            steps=run.steps, sample_count=len(run.samples), times=run.schedule.epochs
+        )
+        manifest = Manifest(
+            run="train-" + self._identity["recipe"].removeprefix("sha256:")[:16],
+            streams={_STREAM: expected},
+            skips=(_WATCHING,),
+            facts={**self._identity, "seed": run.settings.seed},
+        )
+        log = MaskLog(self._path, stream=_STREAM, manifest=manifest, resume=there)
+        self._log = self._open.enter_context(log.attach(run.model))
+        self._place.enter_context(self._log.leave_out(_WATCHING))
+
+    def before_loss(self, run: TrainingRun) -> None:
+        """Say which images come now."""
+        self._place.close()
+        if self._log is not None:
+            ids = run.indices.tolist()
+            self._place.enter_context(self._log.batch(step=run.step, sample_ids=ids))
+
+    def after_update(self, run: TrainingRun) -> None:  # noqa: ARG002 - of the interface
+        """What comes now is no part of the training."""
+        self._place.close()
+        if self._log is not None:
+            self._place.enter_context(self._log.leave_out(_WATCHING))
+
+    def close(self) -> str:
+        """End the stream, if it is open, also after an error; return the digest of its head."""
+        self._place.close()
+        self._open.close()
+        head = None if self._log is None else self._log.head
+        return "" if head is None else head.digest

@@ -38,7 +38,7 @@ def labelled(specimen: Specimen) -> dict[str, Any]:
     """One row of the table."""
     proof_module = specimens_module("oracles.proof")
     started = time.process_time()
-    fewer = specimen.label != "honest" or specimen.name.startswith("fashion-")
+    fewer = specimen.label not in {"honest", "between"} or specimen.name.startswith("fashion-")
     effort = proof_module.Effort(**FEWER) if fewer else proof_module.Effort()
     proof = proof_module.prove(specimen, effort, count=IMAGES)
     if specimen.label == "masked" and not proof.holds(specimen):
@@ -78,9 +78,9 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def unproven(path: Path = RESULT) -> frozenset[str]:
-    """Names of specimens whose label does not hold: they are measured, and counted nowhere."""
-    return frozenset(name for name, row in kept(path).items() if not row["holds"])
+def proven(path: Path = RESULT) -> frozenset[str]:
+    """Names of specimens whose label was measured and holds: the others are counted nowhere."""
+    return frozenset(name for name, row in kept(path).items() if row["holds"])
 
 
 def describe(name: str, row: dict[str, Any]) -> str:
@@ -106,7 +106,8 @@ def main() -> None:
             if options.only is not None and specimen.name not in options.only:
                 continue
             rows = kept(options.output)
-            if specimen.name not in rows or options.again:
+            known = rows.get(specimen.name, {}).get("label") == specimen.label
+            if not known or options.again:
                 row = labelled(specimen)
                 rows = {**kept(options.output), specimen.name: {"family": name, **row}}
                 written(options.output, rows)

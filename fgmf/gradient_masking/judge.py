@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fgmf.gradient_masking.mechanisms import Mechanism
-    from fgmf.gradient_masking.values import MaskingMeasurement, NaiveOutcome, Symptom
+    from fgmf.gradient_masking.values import (
+        CounterAttack,
+        MaskingMeasurement,
+        NaiveOutcome,
+        Symptom,
+    )
     from fgmf.verdict import Interval
 
 Finding = Literal["masked", "suspicious", "clean", "undecided"]
@@ -196,8 +201,15 @@ def _explained(
     best = max(useful, key=lambda record: record.broken)
     # What the attack undid is the mechanism, where a symptom speaks for it, too.
     agreed = [mechanism for mechanism in told if mechanism in best.mechanisms]
-    named = [*alarms, *agreed] or told or list(best.mechanisms)
+    named = [*alarms, *agreed] or told or _of_attack(best)
     return in_order(named) or ("unknown",), best.layer or _layer(standing)
+
+
+def _of_attack(best: CounterAttack) -> list[Mechanism]:
+    """What an attack undid where no symptom speaks: a margin that is followed is a better loss."""
+    if "saturation" in best.mechanisms:
+        return ["weak-loss"]
+    return list(best.mechanisms)
 
 
 def _layer(standing: tuple[Symptom, ...]) -> str:

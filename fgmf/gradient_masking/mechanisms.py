@@ -14,6 +14,7 @@ Mechanism = Literal[
     "vanishing",
     "exploding",
     "saturation",
+    "weak-loss",
     "wrong-gradient",
     "stochastic",
     "stateful",
@@ -32,6 +33,8 @@ MEANINGS: Final[Mapping[Mechanism, str]] = MappingProxyType(
         "vanishing": "gradients too small to be followed in the model's own precision",
         "exploding": "gradients that are NaN or infinite",
         "saturation": "the cross-entropy is flat because the logits are far apart",
+        "weak-loss": "the gradient is right, and the cross-entropy leads elsewhere than to the "
+        "nearest wrong class",
         "wrong-gradient": "the gradient that is returned is not that of the function",
         "stochastic": "the output is drawn anew in every pass",
         "stateful": "the output depends on what was asked before",
@@ -54,6 +57,8 @@ REMEDIES: Final[Mapping[Mechanism, str]] = MappingProxyType(
         "exploding": "look for divisions by zero, square roots and logarithms of zero",
         "saturation": "attack with a margin or DLR loss, which no scale of the logits flattens; a "
         "gate of kind robustness does by default",
+        "weak-loss": "do not count robust accuracy by attacks on the cross-entropy alone; attack "
+        "the margin or DLR, as a gate of kind robustness does by default",
         "wrong-gradient": "correct the backward pass, or attack with one made of finite "
         "differences",
         "stochastic": "average the attack's gradient over many draws (EOT), and report the "

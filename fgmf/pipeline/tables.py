@@ -145,7 +145,7 @@ class CollapseTable(Table):
 
     every: Count = 50
     max_images: Count = 64
-    gap: Positive = 0.09
+    gap: Positive = 0.2
     """Of one-step less iterative accuracy, from which it is an alarm."""
     stop: bool = False
     """End the training at an alarm, which the manifest then names."""

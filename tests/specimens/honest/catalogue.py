@@ -28,13 +28,23 @@ if TYPE_CHECKING:
     from specimens.value import Subject
 
 
+BETWEEN = frozenset({"linear-0", "linear-pgd", "smoothed-1", "trades-0", "trades-1"})
+"""On these the cross-entropy pulls towards all wrong classes at once, and an attack on the margin
+of the nearest one breaks 6 to 10 points more than five starts of PGD-40: measured, so not honest by
+the rule of the proof, and not masked either. The same networks stand in at a smaller epsilon."""
+
+
 def _network(name: str) -> Specimen:
     def build() -> Subject:
         plan = PLANS[name]
         return digit_subject(digit_network(name), data=plan.data, epsilon=plan.epsilon)
 
     return Specimen(
-        name=name, mechanism="honest", label="honest", build=build, about="a trained network"
+        name=name,
+        mechanism="honest",
+        label="between" if name in BETWEEN else "honest",
+        build=build,
+        about="a trained network",
     )
 
 
@@ -94,13 +104,26 @@ AROUND = (
     ),
     _around("upsampled", ("plain-2",), partial(_upsampled, side=32), "resizes up and down"),
     _around("louder", ("pgd-1",), partial(LoudLogits, factor=3.0), "robust, logits x 3"),
-    _around("quieter", ("plain-2",), partial(LoudLogits, factor=0.01), "logits x .01"),
     _around("double", ("plain-1",), Double, "computes in float64"),
     _at("plain-small-epsilon", "plain-1", 0.05),
     _at("pgd-large-epsilon", "pgd-1", 0.25),
     _at("trades-small-epsilon", "trades-0", 0.05),
+    _at("trades-half-epsilon", "trades-1", 0.075),
+    _at("linear-small-epsilon", "linear-0", 0.03),
+    _at("linear-pgd-small-epsilon", "linear-pgd", 0.05),
+    _at("smoothed-small-epsilon", "smoothed-1", 0.05),
 )
 
+
+def _quieter() -> Subject:
+    return digit_subject(LoudLogits(digit_network("plain-2"), factor=0.01))
+
+
+# It was made as an honest one. Its softmax is flat, so that the cross-entropy pulls towards all
+# wrong classes alike: PGD-40 leaves .42 where the margin leaves .14; no honest model hides so much.
+QUIETER = Specimen(
+    name="quieter", mechanism="logit-scale", label="masked", build=_quieter, about="logits x .01"
+)
 
 # Random, but a single gradient serves an attack almost as well as the mean of many.
 RANDOM = (
@@ -111,5 +134,5 @@ RANDOM = (
 
 
 def honest_specimens() -> tuple[Specimen, ...]:
-    """All of them; building one is what costs."""
-    return (*(_network(name) for name in PLANS), *AROUND, *RANDOM)
+    """All of them, and one that only looked honest; building one is what costs."""
+    return (*(_network(name) for name in PLANS), *AROUND, QUIETER, *RANDOM)

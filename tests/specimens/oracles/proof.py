@@ -7,6 +7,7 @@ oracle      what all attacks together leave: those of the twins, judged on the s
 
 masked              naive - oracle >= 10 points
 honest              patient - oracle <= 4 points
+between             more than 4 points, and no more than 10
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Proof:
 
     def gap(self, specimen: Specimen) -> float:
         """How much of the naive robust accuracy is an illusion."""
-        if specimen.label == "honest":
+        if specimen.label in {"honest", "between"}:
             return self.patient - self.oracle
         return (self.fgsm if specimen.naive == "fgsm" else self.pgd) - self.oracle
 
@@ -79,6 +80,8 @@ class Proof:
         gap = self.gap(specimen)
         if specimen.label == "honest":
             return gap <= LARGEST_HONEST_GAP + _ROUNDING
+        if specimen.label == "between":
+            return LARGEST_HONEST_GAP + _ROUNDING < gap < LEAST_GAP + _ROUNDING
         return gap >= LEAST_GAP - _ROUNDING or specimen.label == "suspicious-at-least"
 
 
@@ -98,7 +101,7 @@ def prove(specimen: Specimen, effort: Effort | None = None, *, count: int | None
         one_step = judged(subject, [_climbed(subject, _FGSM)])
         first = _climbed(subject, Climb())
         pgd = judged(subject, [first])
-        honest = specimen.label == "honest"
+        honest = specimen.label in {"honest", "between"}
         naive = [first]
         if honest:
             naive += [_climbed(subject, Climb(seed=seed)) for seed in range(1, RESTARTS)]

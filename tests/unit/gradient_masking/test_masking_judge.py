@@ -124,3 +124,16 @@ def test_a_handful_of_images_is_undecided() -> None:
         rows = torch.ones(count, dtype=torch.float64)
         small = measured(0, 0, naive=(outcome(rows),), right=rows)
         assert judge(small).finding == finding
+
+
+def test_a_margin_that_breaks_more_without_any_symptom_speaks_of_the_loss() -> None:
+    record = CounterAttack(
+        name="margin in float64",
+        mechanisms=("saturation", "vanishing"),
+        images=90,
+        broken=90,
+        scouting=False,
+    )
+    judgement = judge(measured(COUNT, 100, counterattacks=(record,)))
+    assert judgement.finding == "masked"
+    assert judgement.mechanisms == ("weak-loss",)

@@ -270,9 +270,8 @@ def test_a_gate_that_is_reached_twice_runs_once(
     project: Project, arguments: tuple[str, ...]
 ) -> None:
     project.gates('name = "once"')
-    project.run(*arguments, "fgmf.toml", "-m", "fgmf", "-rA").assert_outcomes(
-        passed=1, deselected=int(arguments[0] == ".")
-    )
+    """How many tests are deselected beside it differs between versions of pytest."""
+    project.run(*arguments, "fgmf.toml", "-m", "fgmf", "-rA").assert_outcomes(passed=1)
 
 
 def test_gates_point_to_their_lines(project: Project) -> None:

@@ -10,6 +10,7 @@ from fgmf.attacks.suites import GRADIENT_FREE_SUITE, find_suite
 from fgmf.gates.checking import GateCheck, deadline_after
 from fgmf.gates.examples import save_examples
 from fgmf.gates.gradient_masking_evidence import evidence_of_masking, reason_of_masking
+from fgmf.gates.robustness_attacks import named_attack
 from fgmf.gates.subject import MeasuredImages, choose_images
 from fgmf.gradient_masking import (
     MaskingJudgement,
@@ -92,7 +93,8 @@ class _Check(GateCheck):
         subject = self.chosen(samples, count=gate.images)
         plan = MaskingPlan(
             threat=threat,
-            suite=self._suite_plans(),
+            suite=self._suite_plans(random_output=False),
+            random_suite=self._suite_plans(random_output=True),
             suite_name=self._suite_name,
             seed=self.seed,
             min_gap=gate.min_gap,
@@ -112,10 +114,14 @@ class _Check(GateCheck):
             return GRADIENT_FREE_SUITE
         return self.gate.suite_or_default
 
-    def _suite_plans(self) -> tuple[AttackPlan, ...]:
+    def _suite_plans(self, *, random_output: bool) -> tuple[AttackPlan, ...]:
+        """As the robustness gate plans them: on a random model a suite averages over draws."""
         suite = find_suite(self._suite_name)
-        attacks = () if suite is None else suite.attacks_for(self.gate.norm, "misclassification")
-        return plan_attacks([(a.name, a.parameters, a.restarts) for a in attacks], restarts=1)
+        if suite is None:
+            return ()
+        chosen = suite.attacks_for(self.gate.norm, "misclassification", random_output=random_output)
+        draws = suite.draws if random_output else 1
+        return plan_attacks([named_attack(a, draws=draws) for a in chosen], restarts=1)
 
     def _verdict(
         self,

@@ -97,7 +97,7 @@ def gate_plans(
     else:
         draws = suite.draws if random_output else 1
         chosen = suite.attacks_for(gate.norm, gate.criterion, random_output=random_output)
-        named = [_named(attack, draws=draws) for attack in chosen]
+        named = [named_attack(attack, draws=draws) for attack in chosen]
     if not named:
         message = f"attacks that need no gradient for norm {gate.norm}, but there are none"
         raise InvalidInput(f"expected {message}; gate the PyTorch model")
@@ -109,7 +109,8 @@ def gate_plans(
     return plans
 
 
-def _named(attack: SuiteAttack, *, draws: int) -> tuple[str, Parameters, int | None]:
+def named_attack(attack: SuiteAttack, *, draws: int) -> tuple[str, Parameters, int | None]:
+    """Return an attack of a suite as it is planned, averaging over draws where it can."""
     parameters = dict(attack.parameters)
     entry = find_entry(attack.name)
     if draws > 1 and entry is not None and DRAWS in entry.parameters:

@@ -44,13 +44,13 @@ def run_suite(examined: Examined, clean: torch.Tensor, plan: MaskingPlan) -> Sui
     Args:
         examined: Model and images.
         clean: (m,) share of draws on which each is right without an attack.
-        plan: Names the attacks.
+        plan: Names the attacks, those for random models apart.
 
     Raises:
         BudgetSpent: The deadline has passed.
     """
     right, examples, failure = clean.clone(), examined.images.clone(), ""
-    for named in plan.suite:
+    for named in plan.random_suite if examined.traits.random else plan.suite:
         left = (right > 0.05).nonzero().flatten()
         if not len(left):
             break

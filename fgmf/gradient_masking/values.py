@@ -26,6 +26,7 @@ class MaskingPlan:
     Attributes:
         threat: Ball and box.
         suite: The repository's own attacks, in order; empty: there are none to ask about.
+        random_suite: The same for a model whose output is drawn anew in every pass.
         suite_name: Its name, for the report.
         seed: Fixes every draw.
         scouts: Images on which probes and first attacks run; what they find is then confirmed
@@ -38,6 +39,7 @@ class MaskingPlan:
 
     threat: ThreatModel
     suite: tuple[AttackPlan, ...] = ()
+    random_suite: tuple[AttackPlan, ...] = ()
     suite_name: str = ""
     seed: int = 0
     scouts: int = 64

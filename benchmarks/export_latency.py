@@ -1,8 +1,9 @@
 """How much faster the files of the export study are, with an A/A control, in one run each.
 
-The files of `benchmarks.export_study` (robust ones; latency does not depend on the weights), one
-image per call, ONNX Runtime with one thread; OpenVINO too where it is installed. CPU time, random
-order within each round.
+The robust networks of `benchmarks.export_models`, some share of their units taken out; they are not
+trained again, since latency does not depend on the values of weights. One image per call, ONNX
+Runtime with one thread; OpenVINO too where it is installed. CPU time, random order within each
+round.
 
 `python -m benchmarks.export_latency` writes `benchmarks/results/export_latency.json`.
 """
@@ -17,17 +18,33 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from benchmarks.export_models import ARCHITECTURES
-from benchmarks.export_study import folder, name_of, shares_of
+from benchmarks.export_models import ARCHITECTURES, load
+from benchmarks.export_study import folder, shares_of
 from benchmarks.fashion_models import held_out
 from fgmf.canonical import write_atomically
+from fgmf.classifier import Classifier
 from fgmf.classifier.onnx_backend import onnx_runner
+from fgmf.export import export_onnx
 from fgmf.export.latency import measure_latency
+from fgmf.sparsity import compact, find_units, magnitude_scores, prune_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 RESULTS = Path(__file__).parent / "results" / "export_latency.json"
+
+
+def _file(architecture: str, share: float) -> Path:
+    """The file of a network without a share of its units."""
+    path = folder() / f"latency-{architecture}-{round(100 * share)}.onnx"
+    if not path.is_file():
+        network, images = load(architecture, "robust"), held_out(0, 16).images
+        if share:
+            found = find_units(network, images[:2])
+            pattern = prune_units(network, found, magnitude_scores(network), share)
+            network = compact(network, images, pattern=pattern).model
+        export_onnx(Classifier(network, bounds=(0, 1), device="cpu"), images, path)
+    return path
 
 
 def _openvino(path: Path, images: torch.Tensor) -> Callable[[], object]:
@@ -53,20 +70,15 @@ def _engines() -> dict[str, Callable]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=61)
-    parser.add_argument("--kind", default="robust")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     image, found = held_out(0, 1).images, {}
     for engine, run in _engines().items():
         for architecture in ARCHITECTURES:
-            files = {
-                f"{share:g}": folder() / f"{name_of(architecture, asked.kind, share)}.onnx"
-                for share in shares_of(architecture)
-            }
+            files = {f"{share:g}": _file(architecture, share) for share in shares_of(architecture)}
             make = {
                 share: (lambda path=path, run=run: run(path, image))
                 for share, path in files.items()
-                if path.is_file()
             }
             report = measure_latency(make, rounds=asked.rounds)
             found.setdefault(engine, {})[architecture] = asdict(report) | {"noise": report.noise}

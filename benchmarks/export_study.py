@@ -180,6 +180,7 @@ def _share(flags: torch.Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cell", nargs=3, metavar=("NETWORK", "KIND", "SHARE"))
+    parser.add_argument("--cached", action="store_true", help="Compute nothing that is missing.")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="Of the fine-tuning.")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -187,13 +188,16 @@ def main() -> None:
         name, kind, share = asked.cell
         print(json.dumps(cell(name, kind, float(share), asked.epochs), indent=1))
         return
-    cells = [
-        cell(architecture, kind, share)
+    wanted = [
+        (architecture, kind, share, EPOCHS)
         for architecture in ARCHITECTURES
         for kind in KINDS
         for share in shares_of(architecture)
     ]
-    cells += [cell(architecture, "robust", 0.5, LONG) for architecture in ARCHITECTURES]
+    wanted += [(architecture, "robust", 0.5, LONG) for architecture in ARCHITECTURES]
+    if asked.cached:
+        wanted = [one for one in wanted if (folder() / f"{name_of(*one)}.json").is_file()]
+    cells = [cell(*one) for one in wanted]
     for one in cells:
         before = one["before"] or {"clean_accuracy": float("nan"), "robust_accuracy": float("nan")}
         print(

@@ -28,7 +28,7 @@ from benchmarks.digit_study import train_reader, write_result
 from fgmf import Classifier
 from fgmf.canonical import tensor_digest
 from fgmf.datasets import Samples, digits
-from fgmf.gates import RobustnessGate, robustness_check
+from fgmf.gates import RobustnessGate, checking, robustness_check
 from fgmf.robustness import RobustnessMeasurement, blocks
 from fgmf.robustness.plan import AttackRecord
 from fgmf.statistics import binomial_interval
@@ -156,7 +156,7 @@ def looked_up(subject: Subject) -> Iterator[None]:
     with (
         patch.object(robustness_check, "measure_shared", measure),
         patch.object(blocks, "measure_shared", measure),
-        patch.object(robustness_check, "inspect", lambda *_, **__: ()),
+        patch.object(checking, "inspect", lambda *_, **__: ()),
     ):
         yield
 

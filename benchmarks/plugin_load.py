@@ -9,6 +9,8 @@ every distribution with plugins, so it hides a part of the cost. Without ``--bar
 Where bytecode can be written, pytest keeps the plugin's from one run to the next (warm). With
 ``--cold`` (``PYTHONDONTWRITEBYTECODE=1``, and nothing kept from before) each run compiles it again.
 ``--instructions`` counts instructions with valgrind instead, a figure without noise.
+``--model-repository`` runs the smallest test that a repository with a model can have: it imports
+torch and passes one batch through one layer. Both environments need torch then.
 """
 
 from __future__ import annotations
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 OFF = ("-p", "no:fgmf")
 CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
+NO_TEST = "def test_nothing():\n    pass\n"
+MODEL_TEST = """import torch
+
+
+def test_shape():
+    layer = torch.nn.Linear(4, 2)
+    assert layer(torch.zeros(3, 4)).shape == (3, 2)
+"""
 NOT_INSTALLED = "not installed"
 SWITCHED_OFF = "installed, -p no:fgmf"
 WITH = "with the plugin"
@@ -112,11 +122,15 @@ def main() -> None:
     parser.add_argument("--bare", metavar="PYTHON", help="of an environment without the package")
     parser.add_argument("--cold", action="store_true", help="no bytecode is kept")
     parser.add_argument("--instructions", action="store_true", help="count them with valgrind")
+    parser.add_argument(
+        "--model-repository", action="store_true", help="the test imports torch and runs a layer"
+    )
     parser.add_argument("--output", type=Path, help="write the result as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        (directory / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
+        test = MODEL_TEST if options.model_repository else NO_TEST
+        (directory / "test_without_gates.py").write_text(test)
         (directory / "pytest.ini").write_text("[pytest]\n")
         if options.cold:
             forget_bytecode(options.installed, directory)
@@ -132,6 +146,7 @@ def main() -> None:
         f"A pytest run without gates, over: {floor}",
         ratios,
         {
+            "test": "imports torch" if options.model_repository else "empty",
             "bytecode": "compiled again in each run" if options.cold else "kept",
             f"{unit} (medians)": {
                 each: round(factor * sorted(values)[len(values) // 2], 1)

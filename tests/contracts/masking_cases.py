@@ -17,6 +17,7 @@ from fgmf.gradient_masking import MaskingPlan, judge_masking, measure_gradient_m
 from fgmf.gradient_masking.answers import find_traits
 from fgmf.gradient_masking.curves import measure_curves
 from fgmf.gradient_masking.examined import Examined, Traits, copied
+from fgmf.gradient_masking.probing import probe_gradients
 from fgmf.gradient_masking.repairing import Repair, RepairedLogits, repaired_sources
 from fgmf.gradient_masking.slopes import measure_slopes
 from fgmf.gradient_masking.sources import double_logits
@@ -73,19 +74,27 @@ def _copies(classifier: Classifier) -> None:
         classifier.logits_in_batches(IMAGES)
 
 
+def _examined(classifier: Classifier) -> Examined:
+    return Examined(
+        classifier=classifier,
+        images=IMAGES,
+        labels=LABELS,
+        keys=tuple(keys_of(IMAGES)),
+        threat=THREAT,
+        seed=0,
+        traits=Traits(),
+        snapshot=None,
+    )
+
+
 def _slopes(classifier: Classifier) -> None:
     with classifier.guard():
-        examined = Examined(
-            classifier=classifier,
-            images=IMAGES,
-            labels=LABELS,
-            keys=tuple(keys_of(IMAGES)),
-            threat=THREAT,
-            seed=0,
-            traits=Traits(),
-            snapshot=None,
-        )
-        measure_slopes(examined, classifier)
+        measure_slopes(_examined(classifier), classifier)
+
+
+def _gradients(classifier: Classifier) -> None:
+    with classifier.guard():
+        list(probe_gradients(_examined(classifier), classifier))
 
 
 def _curves(classifier: Classifier) -> None:
@@ -115,6 +124,7 @@ MASKING_CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.gradient_masking.answers.find_traits": _traits,
     "fgmf.gradient_masking.examined.copied": _copies,
     "fgmf.gradient_masking.sources.double_logits": _copies,
+    "fgmf.gradient_masking.probing.probe_gradients": _gradients,
     "fgmf.gradient_masking.slopes.measure_slopes": _slopes,
     "fgmf.gradient_masking.curves.measure_curves": _curves,
     "fgmf.gates.gradient_masking_check.curves_of_gate": lambda c: curves_of_gate(

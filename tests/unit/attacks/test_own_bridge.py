@@ -164,7 +164,8 @@ def test_memory_that_runs_out_halves_the_batch_and_changes_nothing(
     result, tight = run(Narrow(), name)
     assert torch.equal(result.adversarial, plain.adversarial)
     assert result.failures == {}
-    assert sum(size > 6 for size in sizes) <= 3  # 24, 12; then it is remembered
+    # 24, 12; then it is remembered. Looks at classes side by side find their own: 15, 7.
+    assert sum(size > 6 for size in sizes) <= (4 if name == "focused-margin" else 3)
     if name in GRADIENT and not backward:
         assert tight.cost_meter.backward_passes == free.cost_meter.backward_passes
 

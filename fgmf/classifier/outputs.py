@@ -55,10 +55,12 @@ def refuse_fixed_logit(logits: torch.Tensor, targets: torch.Tensor | None = None
         targets: (m,) whose logits are looked at; None: all.
 
     Raises:
-        InvalidInput: There are two classes, and the first one's logit is always exactly 0.
+        InvalidInput: There are two classes, and the first one's logit is always exactly 0, the
+            second one's not.
     """
     asked = targets is None or bool((targets == 0).any())
-    if asked and logits.shape[1] == 2 and bool((logits[:, 0] == 0).all()):
+    single = logits.shape[1] == 2 and not bool(logits[:, 0].any()) and bool(logits[:, 1].any())
+    if asked and single:
         raise InvalidInput(
             "expected a logit of its own for each class, got a single one, which is that of "
             "class 1; class 0 has 0 whatever the image. Let the model return two, such as "

@@ -114,4 +114,16 @@ SUPPORT: Final[tuple[Support, ...]] = (
         part="MEASURE 2.8",
         what="records that transparency and accountability rest on",
     ),
+    Support(
+        kind="export-parity",
+        rule=_NIST,
+        part="MEASURE 2.5",
+        what="that the exported file decides as the model that was measured, also under attack",
+    ),
+    Support(
+        kind="provenance",
+        rule=_NIST,
+        part="MEASURE 2.8",
+        what="which model and verdicts an exported file goes back to, unaltered since",
+    ),
 )

@@ -338,7 +338,7 @@ def test_other_distributions_can_add_kinds(monkeypatch: pytest.MonkeyPatch) -> N
 
     _install(monkeypatch, "latency", LatencyGate)
     own = {"attack-selftest", "corruption", "explanation-stability", "faithfulness"}
-    own |= {"gradient-masking", "mask-log", "robustness"}
+    own |= {"export-parity", "gradient-masking", "mask-log", "provenance", "robustness"}
     assert set(gate_kinds()) == {*own, "latency"}
 
 

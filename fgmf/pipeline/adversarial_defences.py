@@ -10,104 +10,51 @@ from fgmf.pipeline.defence_tables import BudgetTable, DefenceTable
 from fgmf.pipeline.tables import BelowOne, Count, NotNegative, Positive, Share
 
 if TYPE_CHECKING:
-    from fgmf.training import AmoRecipe, Recipe, Schedule
+    from fgmf.training import AmoRecipe, Recipe, Schedule, Teacher
     from fgmf.types import Bounds
 
 
 class StandardTable(DefenceTable):
     """Cross-entropy on clean images."""
 
+    recipe = "StandardRecipe"
     name: Literal["standard"]
-
-    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
-        """Return the recipe."""
-        from fgmf.training import StandardRecipe
-
-        return StandardRecipe(schedule=schedule, bounds=bounds)
 
 
 class NFgsmTable(BudgetTable):
     """One step from noise, no projection."""
 
+    recipe = "NFgsmRecipe"
     name: Literal["n-fgsm"]
     noise: NotNegative = 1.0
     step: Positive = 1.0
-
-    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
-        """Return the recipe."""
-        from fgmf.training import NFgsmRecipe
-
-        return NFgsmRecipe(
-            epsilon=self._epsilon_number,
-            noise=self.noise,
-            step=self.step,
-            warm_up=self.warm_up,
-            bounds=bounds,
-            schedule=schedule,
-        )
 
 
 class FgsmRsTable(BudgetTable):
     """One step from noise, projected."""
 
+    recipe = "FgsmRsRecipe"
     name: Literal["fgsm-rs"]
     step: Positive = 1.25
-
-    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
-        """Return the recipe."""
-        from fgmf.training import FgsmRsRecipe
-
-        return FgsmRsRecipe(
-            epsilon=self._epsilon_number,
-            step=self.step,
-            warm_up=self.warm_up,
-            bounds=bounds,
-            schedule=schedule,
-        )
 
 
 class PgdTable(BudgetTable):
     """Several steps, projected."""
 
+    recipe = "PgdRecipe"
     name: Literal["pgd"]
     steps: Count = 7
     step: Positive | None = None
-
-    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
-        """Return the recipe."""
-        from fgmf.training import PgdRecipe
-
-        return PgdRecipe(
-            epsilon=self._epsilon_number,
-            steps=self.steps,
-            step=self.step,
-            warm_up=self.warm_up,
-            bounds=bounds,
-            schedule=schedule,
-        )
 
 
 class TradesTable(BudgetTable):
     """Clean loss and divergence."""
 
+    recipe = "TradesRecipe"
     name: Literal["trades"]
     beta: Positive = 6.0
     steps: Count = 7
     step: Positive | None = None
-
-    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
-        """Return the recipe."""
-        from fgmf.training import TradesRecipe
-
-        return TradesRecipe(
-            epsilon=self._epsilon_number,
-            beta=self.beta,
-            steps=self.steps,
-            step=self.step,
-            warm_up=self.warm_up,
-            bounds=bounds,
-            schedule=schedule,
-        )
 
 
 class ScorpioTable(BudgetTable):
@@ -118,7 +65,12 @@ class ScorpioTable(BudgetTable):
     mode: Literal["finite-difference", "double-backward"] = "finite-difference"
     weight: Positive = 1.0
 
-    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe:
+    def build(
+        self,
+        schedule: Schedule,
+        bounds: Bounds,
+        teacher: Teacher | None = None,  # noqa: ARG002 - learns from none
+    ) -> Recipe:
         """Return the recipe."""
         from dataclasses import replace
 
@@ -141,7 +93,12 @@ class AmoTable(BudgetTable):
     step: Positive = 1.5
     label_smoothing: BelowOne = 0.1
 
-    def build(self, schedule: Schedule, bounds: Bounds) -> AmoRecipe:
+    def build(
+        self,
+        schedule: Schedule,
+        bounds: Bounds,
+        teacher: Teacher | None = None,  # noqa: ARG002 - learns from none
+    ) -> AmoRecipe:
         """Return the recipe."""
         from fgmf.scorpio import Amortised
         from fgmf.training import AmoRecipe
@@ -175,7 +132,12 @@ class ScorPio2Table(AmoTable):
     share: Share = 0.25
     """Of the batch that a penalty looks at."""
 
-    def build(self, schedule: Schedule, bounds: Bounds) -> AmoRecipe:
+    def build(
+        self,
+        schedule: Schedule,
+        bounds: Bounds,
+        teacher: Teacher | None = None,  # noqa: ARG002 - learns from none
+    ) -> AmoRecipe:
         """Return the recipe."""
         from dataclasses import replace
 

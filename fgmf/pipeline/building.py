@@ -22,7 +22,6 @@ from fgmf.backbones import (
 )
 from fgmf.datasets import Samples, collect_samples
 from fgmf.errors import FactoryFailed, FgmfError, InvalidInput
-from fgmf.pipeline.defence_tables import TaughtTable
 from fgmf.running.factories import call_factory, importing_from
 from fgmf.scorpio import Ramp
 from fgmf.seeding import derive_seed, isolated_randomness
@@ -172,9 +171,7 @@ def build_recipe(plan: TrainingPlan, teacher: Teacher | None = None) -> Recipe |
 
     def make(numbers: Mapping[str, float]) -> Recipe | KeepingRecipe:
         defence = plan.defence.model_copy(update=dict(numbers))
-        if isinstance(defence, TaughtTable) and teacher is not None:
-            return defence.taught(schedule, bounds, teacher)
-        return defence.build(schedule, bounds)
+        return defence.build(schedule, bounds, teacher)
 
     recipe = make({})
     if plan.ramps:

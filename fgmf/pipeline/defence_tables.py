@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -17,8 +18,13 @@ Warmth = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DefenceTable(Table):
-    """What all defences share."""
+    """What all defences share.
 
+    Attributes:
+        recipe: Name of the recipe in `fgmf.training`; its attributes are the keys of the table.
+    """
+
+    recipe: ClassVar[str]
     name: str
 
     @property
@@ -33,9 +39,15 @@ class DefenceTable(Table):
         values = self.model_dump(exclude={"name"})
         return values if self.budget is None else {**values, "epsilon": self.budget}
 
-    def build(self, schedule: Schedule, bounds: Bounds) -> Recipe | KeepingRecipe:
-        """Return the recipe."""
-        raise NotImplementedError
+    def build(
+        self, schedule: Schedule, bounds: Bounds, teacher: Teacher | None = None
+    ) -> Recipe | KeepingRecipe:
+        """Return the recipe; `teacher` is for those that learn from one, and for no other."""
+        numbers = self.numbers if teacher is None else {**self.numbers, "teacher": teacher}
+        made: Recipe = getattr(import_module("fgmf.training"), self.recipe)(
+            **numbers, bounds=bounds, schedule=schedule
+        )
+        return made
 
 
 class BudgetTable(DefenceTable):
@@ -60,7 +72,3 @@ class BudgetTable(DefenceTable):
 
 class TaughtTable(DefenceTable):
     """A defence that learns from another model: the file needs a table ``[teacher]``."""
-
-    def taught(self, schedule: Schedule, bounds: Bounds, teacher: Teacher) -> Recipe:
-        """Return the recipe."""
-        raise NotImplementedError

@@ -150,11 +150,23 @@ def test_every_defence_has_its_name_and_builds_a_recipe(name: str) -> None:
     needed = {"epsilon": 0.25} if "epsilon" in DEFENCES[name].model_fields else {}
     table = DEFENCES[name].model_validate({"name": name, **needed})
     schedule, bounds = Schedule(epochs=3), (-1.0, 1.0)
-    if isinstance(table, TaughtTable):
-        recipe = table.taught(schedule, bounds, Teacher(name="t", model=ConvNet()))
-    else:
-        recipe = table.build(schedule, bounds)
+    taught = isinstance(table, TaughtTable)
+    teacher = Teacher(name="t", model=ConvNet()) if taught else None
+    recipe = table.build(schedule, bounds, teacher)
+    assert getattr(recipe, "teacher", None) is teacher
     assert recipe.schedule.epochs == 3
     assert recipe.bounds == (-1.0, 1.0)
     assert "0.25" in repr(recipe) or not needed
     assert min(recipe.passes) >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "scaled"), [("defensive-distillation", False), ("smoothing-distillation", True)]
+)
+def test_both_distillations_are_told_apart(name: str, scaled: bool) -> None:
+    from fgmf.backbones import ConvNet
+    from fgmf.training import Schedule, Teacher
+
+    table = DEFENCES[name].model_validate({"name": name})
+    recipe = table.build(Schedule(), (0.0, 1.0), Teacher(name="t", model=ConvNet()))
+    assert getattr(recipe, "scaled", None) is scaled

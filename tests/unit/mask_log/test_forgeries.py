@@ -20,6 +20,7 @@ from fgmf.mask_log.erasing import erase_sample
 from fgmf.mask_log.keeping import keep_head
 from fgmf.mask_log.manifest import write_manifest
 from fgmf.mask_log.places import ERASURES, LogDirectory
+from fgmf.mask_log.records import decode_record, encode_record
 from fgmf.mask_log.writing import StreamWriter
 from fgmf.verdict import Outcome
 
@@ -202,3 +203,17 @@ def test_a_log_that_grows_while_it_is_read_is_not_tampered_with(tmp_path: Path) 
     writer.close()
     assert report.outcome is LogOutcome.INCOMPLETE
     assert report.samples == 20
+
+
+def test_the_last_record_must_follow_on_the_one_before_it(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log")
+    segment = log.directory.records("train-0", 0)
+    *lines, last = segment.read_bytes().splitlines(keepends=True)
+    record = decode_record(last)
+    line, _ = encode_record(
+        kind=record.kind, seq=record.seq, at=record.at, prev=bytes(32), body=record.body
+    )
+    segment.write_bytes(b"".join([*lines, line]))
+    report = verify_log(log.path)
+    assert report.outcome is LogOutcome.TAMPERED
+    assert "does not follow on the record before it" in str(report)

@@ -101,7 +101,8 @@ def _model(classifier: Classifier) -> dict[str, Json]:
         raise NotCacheable("the model is an opaque callable")
     if _EXTERNAL in classifier.source.read_bytes():
         raise NotCacheable("the ONNX file keeps weights in other files")
-    return {"state": state, "versions": code.versions(also=("onnxruntime",))}
+    engine = "ai_edge_litert" if classifier.source.suffix == ".tflite" else "onnxruntime"
+    return {"state": state, "versions": code.versions(also=(engine,))}
 
 
 def _attacks(plan: RobustnessPlan) -> list[Json]:

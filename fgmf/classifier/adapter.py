@@ -39,8 +39,8 @@ class Classifier:
 
     Args:
         model: A ``torch.nn.Module``; any callable from a tensor (n, c, h, w) to an output; or
-            the path of an ``.onnx`` file (no gradients). The output may be a tensor, a tuple, a
-            mapping, or an object with ``.logits``.
+            the path of an ``.onnx`` or ``.tflite`` file (no gradients). The output may be a
+            tensor, a tuple, a mapping, or an object with ``.logits``.
         bounds: Lowest and highest valid pixel value.
         normalize: Mean and deviation per channel that the model expects to have been applied.
         device: ``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
@@ -50,7 +50,7 @@ class Classifier:
 
     Raises:
         InvalidInput: An argument is not one of these.
-        MissingDependency: The model is an ONNX file and onnxruntime is not installed.
+        MissingDependency: The model is a file, and the engine that runs it is not installed.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only settings of one adapter
@@ -101,7 +101,7 @@ class Classifier:
         """
         if images.requires_grad and not self.gradient_available:
             message = (
-                f"expected a model with gradients, got the ONNX file {self.name}; use attacks "
+                f"expected a model with gradients, got the file {self.name}; use attacks "
                 "that need no gradient, or gate the PyTorch model"
             )
             raise GradientUnavailable(message)
@@ -185,7 +185,7 @@ class Classifier:
 
     @property
     def source(self) -> Path | None:
-        """Path of the ONNX file; None for modules and callables."""
+        """Path of the ``.onnx`` or ``.tflite`` file; None for modules and callables."""
         return self._source
 
     def training_modules(self) -> list[str]:
@@ -263,14 +263,12 @@ class Classifier:
     def _open(self, model: Any) -> tuple[Callable[[torch.Tensor], Any], bool, str]:  # noqa: ANN401 - it is checked here
         self._source: Path | None = None
         if isinstance(model, str | Path):
-            from fgmf.classifier.onnx_backend import OnnxModel
-
             self._source = Path(model)
-            return OnnxModel(self._source, device=self.device), False, self._source.name
+            return _open_file(self._source, self.device), False, self._source.name
         if not callable(model):
             message = (
-                "expected model as a torch.nn.Module, a callable, or the path of an .onnx file, "
-                f"got {type(model).__name__}"
+                "expected model as a torch.nn.Module, a callable, or the path of an .onnx or "
+                f".tflite file, got {type(model).__name__}"
             )
             raise InvalidInput(message)
         name = getattr(model, "__name__", type(model).__name__)
@@ -278,6 +276,16 @@ class Classifier:
 
     def _count_backward(self, image_count: int) -> None:
         self.cost_meter.backward_passes += image_count
+
+
+def _open_file(path: Path, device: torch.device) -> Callable[[torch.Tensor], Any]:
+    if path.suffix.lower() == ".tflite":
+        from fgmf.classifier.litert_backend import LiteRtModel
+
+        return LiteRtModel(path)
+    from fgmf.classifier.onnx_backend import OnnxModel
+
+    return OnnxModel(path, device=device)
 
 
 def choose_device(name: str) -> torch.device:

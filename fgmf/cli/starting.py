@@ -178,7 +178,7 @@ def _check_output(output: Path, *, force: bool) -> None:
 
 def _check_sources(model: str | None, data: str | None) -> None:
     for option, source, suffixes, words in (
-        ("--model", model, {".onnx"}, "an .onnx file"),
+        ("--model", model, {".onnx", ".tflite"}, "an .onnx or .tflite file"),
         ("--data", data, _DATA_SUFFIXES, "an .npz file or a folder of images"),
     ):
         usable = source is None or FACTORY.fullmatch(source) or Path(source).suffix in suffixes

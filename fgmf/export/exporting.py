@@ -126,11 +126,9 @@ def export_onnx(
         model=type(module).__name__,
         bounds=classifier.bounds,
         normalization="none" if normalization is None else "baked" if baked else "outside",
-        normalize=None
-        if normalization is None
-        else {"mean": list(normalization.mean), "std": list(normalization.std)},
+        normalize=None if normalization is None else stated(normalization),
         names={name: _written(place) for name, place in name_map(_values(module), model).items()},
-        patterns=_patterns(module),
+        patterns=patterns_of(module),
         removal="" if settings.removal is None else json_digest(settings.removal.as_document()),
         verdicts=verdicts,
         mask_log=settings.mask_log,
@@ -214,9 +212,15 @@ def _values(module: nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.detach() for name, parameter in module.named_parameters()}
 
 
-def _patterns(module: nn.Module) -> dict[str, str]:
+def patterns_of(module: nn.Module) -> dict[str, str]:
+    """Return the digest of the pattern of zeros of each parameter that has any."""
     pattern = SparsityPattern.of_zeros(module)
     return {name: entry.digest for name, entry in pattern.tensors.items()}
+
+
+def stated(normalization: Normalization) -> dict[str, list[float]]:
+    """Return a normalisation as a provenance states it."""
+    return {"mean": list(normalization.mean), "std": list(normalization.std)}
 
 
 def _written(place: StoredTensor | None) -> str | None:

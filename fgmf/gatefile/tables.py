@@ -149,9 +149,10 @@ class ModelTable(SourceTable):
 
     @field_validator("path")
     @classmethod
-    def _onnx(cls, value: str | None) -> str | None:
-        if value is not None and Path(value).suffix != ".onnx":
-            raise ValueError("the path of an .onnx file (a PyTorch model needs a `factory`)")
+    def _exported(cls, value: str | None) -> str | None:
+        if value is not None and Path(value).suffix not in {".onnx", ".tflite"}:
+            allowed = "the path of an .onnx or .tflite file (a PyTorch model needs a `factory`)"
+            raise ValueError(allowed)
         return value
 
     def entry(self, directory: Path) -> ModelEntry:

@@ -3,7 +3,7 @@
 In short::
 
     findings    = preflight(model, data)          # any unwaived error: outcome ERROR
-    provenance  = the file's own, if it has one: another model's file is a FAIL
+    provenance  = the file's own, if any: one that denies file or model: outcome ERROR
     sample      = stratified, seeded sample of the data
     crafted     = adversarial images made on the model, shown to the file
     black box   = attacks on the file itself
@@ -37,8 +37,8 @@ class ExportParityGate(GateSpecification):
     """
 
     kind: Literal["export-parity"] = "export-parity"
-    artefact: Annotated[str, Field(pattern=r"\.onnx$")]
-    """The exported ``.onnx`` file, relative to the gate file."""
+    artefact: Annotated[str, Field(pattern=r"\.(onnx|tflite)$")]
+    """The exported ``.onnx`` or ``.tflite`` file, relative to the gate file."""
     norm: Literal["linf", "l2"] = "linf"
     epsilon: float | str
     """Budget in the units of the classifier's bounds; a number or text like "8/255"."""

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fgmf.attacks.plans import plan_attacks
 from fgmf.canonical import tensor_digest
 from fgmf.classifier.onnx_backend import file_digest
-from fgmf.datasets import collect_samples
-from fgmf.errors import InvalidInput
+from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.export import artefact_of, verify_export
 from fgmf.export.parity import ParityPlan, measure_parity
-from fgmf.gates.checking import GateCheck, settled
+from fgmf.gates.checking import GateCheck, deadline_after, settled
 from fgmf.gates.examples import library_versions
-from fgmf.gates.subject import MeasuredImages, choose_images
-from fgmf.preflight import inspect
 from fgmf.statistics import compare_to_limit, judge_open_share, judge_share
 from fgmf.verdict import Condition, Interval, Outcome, Verdict
 
@@ -30,6 +26,7 @@ if TYPE_CHECKING:
     from fgmf.export.parity import ParityMeasurement
     from fgmf.gates.export_parity import ExportParityGate
     from fgmf.gates.specification import RunContext
+    from fgmf.gates.subject import MeasuredImages
     from fgmf.types import Images, Json, Labels
 
 
@@ -60,31 +57,13 @@ class _Check(GateCheck):
         if not path.is_file():
             raise InvalidInput(f"expected an exported file at {gate.artefact}, got none")
         report = verify_export(path)
-        other = self._of_another_model(report)
-        if other is not None:
-            return replace(self.error(other), outcome=Outcome.FAIL)
-        threat = gate.threat_model(self.classifier.bounds)
-        samples = collect_samples((images, labels))
-        gradient = self.classifier.gradient_available
-        self.findings = inspect(
-            self.classifier,
-            samples,
-            threat=threat,
-            kind="robustness",
-            waive=gate.waive,
-            seed=self.seed,
-            needs_gradient=gradient,
+        self._refuse_others(report)
+        threat, gradient = (
+            gate.threat_model(self.classifier.bounds),
+            self.classifier.gradient_available,
         )
-        blocked = self.blocked()
-        if blocked is not None:
-            return blocked
-        subject = choose_images(
-            samples,
-            count=gate.images,
-            seed=self.seed,
-            bounds=self.classifier.bounds,
-            dtype=self.classifier.dtype,
-        )
+        samples = self.inspected(images, labels, needs_gradient=gradient, threat=threat)
+        subject = self.chosen(samples, count=gate.images)
         artefact = artefact_of(path, self.classifier, baked=self._is_baked(report))
         named = [("pgd", {"steps": gate.steps}, None)] if gradient else []
         plan = ParityPlan(
@@ -98,7 +77,7 @@ class _Check(GateCheck):
                 restarts=1,
             ),
             seed=self.seed,
-            deadline=None if gate.max_seconds is None else time.monotonic() + gate.max_seconds,
+            deadline=deadline_after(gate.max_seconds),
             on_progress=self.report_progress,
         )
         measurement = measure_parity(
@@ -107,19 +86,21 @@ class _Check(GateCheck):
         self.elsewhere = artefact.cost_meter.reading()
         return self._verdict(measurement, subject, report, path)
 
-    def _of_another_model(self, report: ExportReport) -> str | None:
-        """Why the file is not an export of this model, where it says where it comes from."""
+    def _refuse_others(self, report: ExportReport) -> None:
+        """A file that says of itself that it is no export of this model has no parity to measure.
+
+        Raises:
+            StaleEvidence: It was exported from another model, or changed since.
+        """
         if report.outcome is Outcome.FAIL:
-            return f"the file is not what its provenance says: {report.reason}"
-        if report.provenance is None:
-            return None
+            message = "expected the file as it was exported"
+            raise StaleEvidence(f"{message}, got one that its provenance denies: {report.reason}")
         own = self.classifier.state_digest()
-        if report.provenance.source == own:
-            return None
-        return (
-            f"the file is an export of another model ({report.provenance.source:.23}…) than this "
-            f"one ({own:.23}…); export it again"
-        )
+        if report.provenance is not None and report.provenance.source != own:
+            raise StaleEvidence(
+                f"expected an export of this model ({own:.23}…), got the export of another model "
+                f"({report.provenance.source:.23}…); export it again"
+            )
 
     def _is_baked(self, report: ExportReport) -> bool:
         said = None if report.provenance is None else report.provenance.normalization

@@ -186,7 +186,7 @@ def test_only_a_toml_file_of_its_own_is_written(shop: Path, output: str) -> None
         ("init_shop:no_weights", 5, "raised KeyError: 'weights.pt'"),
         ("init_shop:missing", 5, "cannot be imported"),
         ("no_such_module:load", 5, "cannot be imported"),
-        ("model.pt", 2, "package.module:factory or an .onnx file"),
+        ("model.pt", 2, "package.module:factory or an .onnx or .tflite file"),
         ("none.onnx", 5, "none.onnx"),
     ],
 )

@@ -110,13 +110,34 @@ def test_a_head_from_before_the_export_does_not_cover_it(
     assert "names 0 exported files" in report.reason
 
 
-def test_the_export_of_another_model_fails_parity(shipped: Shipped, copied: Path) -> None:
+def test_the_export_of_another_model_has_no_parity(shipped: Shipped, copied: Path) -> None:
     samples, other = digits("test"), ConvNet(ConvNetConfig(image_side=8), seed=5).eval()
     classifier = Classifier(other, bounds=(0, 1), device="cpu")
     gate = ExportParityGate(**GATE)
     verdict = gate.check(classifier, samples.images, samples.labels, context=_context(copied))
-    assert verdict.outcome is Outcome.FAIL
+    assert verdict.outcome is Outcome.ERROR
     assert "export of another model" in verdict.reason
+    assert (verdict.measured, verdict.conditions) == (None, ())
+
+
+def test_a_file_that_was_changed_has_no_parity(shipped: Shipped, copied: Path) -> None:
+    model, samples = onnx.load(copied), digits("test")
+    model.graph.node[0].name = "another"
+    onnx.save(model, copied)
+    gate = ExportParityGate(**GATE)
+    context = _context(copied)
+    verdict = gate.check(shipped.classifier, samples.images, samples.labels, context=context)
+    assert verdict.outcome is Outcome.ERROR
+    assert "its provenance denies" in verdict.reason
+
+
+def test_findings_are_kept_where_they_block(shipped: Shipped, copied: Path) -> None:
+    samples = digits("test")
+    gate = ExportParityGate(**GATE)
+    wrong = samples.images * 255
+    verdict = gate.check(shipped.classifier, wrong, samples.labels, context=_context(copied))
+    assert verdict.outcome is Outcome.ERROR
+    assert "images-outside-bounds" in {finding.name for finding in verdict.findings}
 
 
 def test_a_file_with_other_weights_fails_even_without_provenance(

@@ -1,14 +1,16 @@
-"""Symptoms in what a larger budget buys: more steps, a larger ball, and the way out of it.
+"""Symptoms in what a larger budget buys: more steps, a larger ball, luck, and the way out.
 
     steps doubled     from where PGD-40 ended, forty more: what they break was not out of reach
     ball doubled      twice the radius: of an honest model it breaks a good part of what was left
+    noise             corners of the ball drawn at random: what they break, a gradient had missed
     shell             the margin along random directions, from the image to two radii: on an honest
                       model it changes little by little, at the edge of a shell around the data or
                       at a step of rounded values it jumps
 
-Source: Athalye et al. 2018 (a larger ball), Carlini et al. 2019 (iterations doubled); the shell is
-ours. All run on scouts, and the first two on those that PGD-40 left right.
-Cost: per image 80 passes for the steps, 49 for the ball, 17 for the shell.
+Source: Athalye et al. 2018 (a larger ball, random search), Carlini et al. 2019 (iterations
+doubled); the shell is ours. All run on scouts, and all but the last on those that PGD-40 left
+right.
+Cost: per image 80 passes for the steps, 49 for the ball, 8 for noise, 18 for the shell.
 Randomness: the directions, by image.
 """
 
@@ -18,8 +20,10 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from fgmf.attacks.projection import project
 from fgmf.gradient_masking.naive import PGD_STEPS, Ascent, climb
 from fgmf.gradient_masking.slopes import LARGE_SHARE, _share_symptom
+from fgmf.gradient_masking.uncertainty import median_interval
 from fgmf.gradient_masking.values import Symptom
 from fgmf.preflight.gradients import leading_classes, margin_of
 from fgmf.threat import ThreatModel
@@ -34,6 +38,7 @@ _HELD: Final = 0.95
 _FEWEST: Final = 16
 """Images from which on a share of them is worth a sentence."""
 _STATIONS: Final = 16
+_CORNERS: Final = 8
 _JUMP: Final = 0.6
 _FLAT: Final = 1e-9
 
@@ -98,6 +103,35 @@ def probe_doubled_ball(scouts: Examined, right: torch.Tensor) -> Symptom | None:
     )
 
 
+def probe_noise(scouts: Examined, right: torch.Tensor) -> Symptom:
+    """Ask at corners of the ball that are drawn at random.
+
+    Args:
+        scouts: Images that are right without an attack.
+        right: (m,) share of draws on which each is right after the iterative attack.
+
+    Returns:
+        The share of the scouts that the attack left right and one of eight corners breaks.
+    """
+    left = (right >= 0.5).nonzero().flatten()
+    broken = torch.zeros(len(left), dtype=torch.bool)
+    if len(left):
+        part, threat = scouts.of(left), scouts.threat
+        for corner in range(_CORNERS):
+            signs = part.uniform(f"corner {corner}").sign()
+            points = project(part.images, part.images + threat.epsilon * signs, threat)
+            broken |= part.right(points, draws=1) < 0.5
+    return _share_symptom(
+        "noise-breaks",
+        int(broken.sum()),
+        len(scouts),
+        mechanisms=(),
+        note=f"images that PGD-40 left right and one of {_CORNERS} random corners of the ball "
+        "breaks",
+        passes=_CORNERS * len(left),
+    )
+
+
 def probe_shell(scouts: Examined) -> Symptom:
     """Walk out of the ball along random directions, and look for the largest jump.
 
@@ -122,13 +156,15 @@ def probe_shell(scouts: Examined) -> Symptom:
     steps = torch.stack(margins, dim=1).diff(dim=1).abs()
     way = steps.sum(dim=1)
     jumps = torch.where(way > _FLAT, steps.amax(dim=1) / way.clamp_min(_FLAT), 0.0)
-    middle = float(jumps.nan_to_num(nan=1.0).median())
+    jumps = jumps.nan_to_num(nan=1.0)
+    middle = float(jumps.median())
     return Symptom(
         name="shell-around-data",
         value=middle,
         limit=_JUMP,
         stands=middle > _JUMP,
         image_count=len(scouts),
+        interval=median_interval(jumps),
         mechanisms=("shattered",),
         note=f"median share of the margin's changes that falls into one of {_STATIONS} steps from "
         "the image to twice the radius",

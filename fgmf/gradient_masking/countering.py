@@ -83,6 +83,7 @@ class Countering:
     attacked: torch.Tensor
     records: list[CounterAttack] = field(default_factory=list)
     _worst: dict[int, tuple[Images, str]] = field(default_factory=dict)
+    _settled: int = 0
 
     @property
     def passes(self) -> int:
@@ -185,6 +186,27 @@ class Countering:
         lower = judged < self.right[rows]
         if not part.traits.random:
             lower = self._confirmed(part, moved, lower)
+        return self._keep(rows, moved, judged, lower, name)
+
+    def take(self, rows: torch.Tensor, candidates: Images, judged: torch.Tensor, name: str) -> None:
+        """Keep candidates that were judged by the one who made them, inside ball and box.
+
+        Args:
+            rows: (m,) which images they are of.
+            candidates: (m, ...).
+            judged: (m,) share of draws on which the model is right on each.
+            name: What made them.
+        """
+        self._keep(rows, candidates, judged, judged < self.right[rows], name)
+
+    def _keep(
+        self,
+        rows: torch.Tensor,
+        moved: Images,
+        judged: torch.Tensor,
+        lower: torch.Tensor,
+        name: str,
+    ) -> int:
         fell = 0
         for place in lower.nonzero().flatten().tolist():
             at = int(rows[place])
@@ -208,16 +230,23 @@ class Countering:
         confirmed[at] = ~hits.is_right(logits) & logits.isfinite().all(dim=1)
         return confirmed
 
-    def settle(self) -> None:
+    def settle(self, some: torch.Tensor | None = None) -> None:
         """Judge the worst candidate of each image of a random model on new draws.
+
+        Args:
+            some: Images; None: all.
 
         Cost: 16 forward passes for each image that has one.
         """
-        if not self.examined.traits.random or not self._worst:
+        if not self.examined.traits.random:
             return
-        rows = torch.tensor(sorted(self._worst))
+        asked = self._worst if some is None else self._worst.keys() & set(some.tolist())
+        if not asked:
+            return
+        rows = torch.tensor(sorted(asked))
         worst = torch.stack([self._worst[at][0] for at in rows.tolist()])
-        with isolated_randomness(self.examined.seed + 1):
+        self._settled += 1
+        with isolated_randomness(self.examined.seed + self._settled):
             self.right[rows] = self.examined.of(rows).right(worst)
 
     def examples(self, missed: torch.Tensor) -> tuple[MaskingExample, ...]:

@@ -6,7 +6,9 @@
     probes    on the scouts
     scouting  counter-attacks on the scouts, by symptoms (`league`)
     proof     those that broke scouts on all images, until a gap is proven or all are through; a gap
-              without any symptom has to outlast five starts of PGD-40, or be twice as large
+              that no symptom explains has to outlast five starts of PGD-40, or be twice as large
+    draws     of a random model the scouts get the whole attack, and other starts of PGD-40: all
+              images get it if a gap is left then; candidates are judged on draws of their own
 
 Everything happens inside the classifier's guard; the model comes back as it was.
 
@@ -38,23 +40,25 @@ from fgmf.gradient_masking.league import (
     gradient_sources,
     transferred,
 )
+from fgmf.gradient_masking.members import probe_members
 from fgmf.gradient_masking.naive import FORTY_STEPS
 from fgmf.gradient_masking.naive import ONE_STEP as ONE_STEP_ASCENT
-from fgmf.gradient_masking.naive_runs import STARTS, attack_again, attack_naively
+from fgmf.gradient_masking.naive_runs import NaiveSide
 from fgmf.gradient_masking.one_step import look_at_one_step, lower_along
 from fgmf.gradient_masking.paths import probe_path
 from fgmf.gradient_masking.probing import probe_budgets, probe_gradients
 from fgmf.gradient_masking.repairing import repaired_sources
-from fgmf.gradient_masking.suite_runs import run_suite
-from fgmf.gradient_masking.values import MaskingMeasurement, NaiveOutcome
+from fgmf.gradient_masking.suite_runs import suite_outcome
+from fgmf.gradient_masking.values import MaskingMeasurement
 from fgmf.gradient_masking.walking import probe_layers, walk
 from fgmf.seeding import image_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fgmf.attacks.own.task import LogitsFunction
     from fgmf.classifier import Classifier
-    from fgmf.gradient_masking.naive import Ascent, Path
+    from fgmf.gradient_masking.countering import Algorithm
     from fgmf.gradient_masking.sources import Source
     from fgmf.gradient_masking.values import MaskingPlan, Symptom
     from fgmf.types import Images, Labels, Logits
@@ -63,6 +67,8 @@ _WORTH: Final = 2
 """Scouts that a counter-attack has to break to be run on all images."""
 _SURE: Final = 4
 """Scouts that Square has to break to be run on all: it is slow, and others may do better."""
+_WIDE: Final = 3
+"""Times the gap that is allowed: as wide a one on the scouts is not closed by other starts."""
 _AMPLE: Final = 3
 """Images per scout from which on the black-box attacks of the scouts cost little."""
 
@@ -128,11 +134,10 @@ class _Examination:
         order = image_generator(plan.seed, "scouts").permutation(len(images))
         self._scouts = torch.tensor(sorted(order[: plan.scouts].tolist()))
         self._symptoms: list[Symptom] = []
-        self._naive: list[NaiveOutcome] = []
         self._ray: torch.Tensor | None = None
         self._complete = True
         self._suite_gain = self._square_gain = 0
-        self._suspect, self._starts = False, 1
+        self._explained = False
 
     def run(self) -> MaskingMeasurement:
         """Carry it out."""
@@ -145,6 +150,7 @@ class _Examination:
             right=torch.where(self._clean > limit, self._clean, 0.0),
             attacked=torch.zeros(len(self._clean), dtype=torch.bool),
         )
+        self._naive = NaiveSide(state=self._state, live=self._live)
         self._scouts = self._scouts[self._state.right[self._scouts] > 0]
         if len(self._live) and len(self._scouts):
             try:
@@ -153,7 +159,7 @@ class _Examination:
                 self._complete = False
         self._state.settle()
         missed = torch.zeros(len(self._all), dtype=torch.bool)
-        for outcome in self._naive[:2]:
+        for outcome in self._naive.outcomes[:2]:
             missed[outcome.rows] |= outcome.right > 0.5
         return replace(self._measured(), examples=self._state.examples(missed))
 
@@ -183,62 +189,39 @@ class _Examination:
             free=free,
             standing=frozenset(s.name for s in self._symptoms if s.stands),
         )
-        self._suspect = ground.suspect or "loss-falls" in ground.standing
+        self._explained = ground.explained
         self._counter(ground)
+        self._prove_on_draws()
 
     def _run_naive(self) -> None:
         if not self._classifier.gradient_available:
             return
-        self._naive_attack(ONE_STEP, ONE_STEP_ASCENT)
-        path = self._naive_attack(ITERATIVE, FORTY_STEPS)
+        self._naive.attack(ONE_STEP, ONE_STEP_ASCENT)
+        path = self._naive.attack(ITERATIVE, FORTY_STEPS)
         live = self._live
-        fgsm, pgd = (outcome.right[live] for outcome in self._naive)
-        self._symptoms += probe_path(path, pgd, fgsm)
+        fgsm, pgd = self._naive.outcomes
+        self._symptoms += probe_path(path, pgd.right[live], fgsm.right[live])
         if self._all.traits.random:
             return  # the least of many shares of draws would be too low
-        naive = self._naive[0], self._naive[1]
-        self._ray, found = look_at_one_step(self._all, live, self._scouts, naive)
+        self._ray, found = look_at_one_step(self._all, live, self._scouts, (fgsm, pgd))
         self._symptoms += found
-
-    def _naive_attack(self, name: str, ascent: Ascent) -> Path:
-        outcome, path = attack_naively(self._all, self._live, ascent, name=name)
-        self._naive.append(outcome)
-        self._book(outcome)
-        return path
-
-    def _book(self, outcome: NaiveOutcome) -> None:
-        """Let the worst case include what a naive attack found."""
-        traits, live = self._all.traits, self._live
-        if traits.random or traits.stateful or traits.batch_dependent:
-            self._state.judge(live, outcome.examples[live], outcome.name)
-            return
-        self._state.right[live] = torch.minimum(self._state.right[live], outcome.right[live])
 
     def _probe(self, scouts: Examined, exact: Classifier) -> None:
         self._symptoms += probe_gradients(scouts, exact)
         if not self._nothing_to_hide():
-            self._symptoms += probe_budgets(scouts, self._scouts, self._naive[1])
+            self._symptoms += probe_budgets(scouts, exact, self._scouts, self._naive.outcomes[1])
 
     def _nothing_to_hide(self) -> bool:
         """Whether the iterative attack leaves less than could be feigned."""
-        return bool(self._naive) and self._naive[-1].robust_accuracy <= self._plan.min_gap
+        found = self._naive.outcomes
+        return bool(found) and found[-1].robust_accuracy <= self._plan.min_gap
 
     def _run_suite(self) -> None:
         if not self._plan.suite:
             return
-        before, part = self._state.passes, self._all.of(self._scouts)
-        found = run_suite(part, self._clean[self._scouts], self._plan)
-        self._naive.append(
-            NaiveOutcome(
-                name=f"suite {self._plan.suite_name}".strip(),
-                rows=self._scouts,
-                right=found.right,
-                examples=found.examples,
-                unavailable=found.failure,
-                passes=self._state.passes - before,
-            )
-        )
-        self._suite_gain = self._state.judge(self._scouts, found.examples, "suite")
+        outcome = suite_outcome(self._all, self._scouts, self._clean, self._plan)
+        self._naive.outcomes.append(outcome)
+        self._suite_gain = self._state.judge(self._scouts, outcome.examples, "suite")
 
     def _counter(self, ground: Ground) -> None:
         """Try sources on the scouts; what breaks some is run on all images, until it is proof."""
@@ -266,6 +249,7 @@ class _Examination:
         found = walk(ground.free, self._all.of(self._scouts).images, seed=self._plan.seed)
         if found is not None:
             self._symptoms.append(probe_layers(found))
+            self._symptoms.append(probe_members(found.members, found.unheard, found.image_count))
             yield from repaired_sources(ground.free, found, ground.averaged)
 
     def _try_all(self, sources: Iterator[Source]) -> bool:
@@ -287,54 +271,73 @@ class _Examination:
         if self._out_of_time():
             return True
         self._say(source.name)
-        if self._all.traits.random and source.name.startswith("margin"):
-            # Shares fall by little each: scouts would not show it.
-            self._state.follow(source, self._live, scouting=False)
-            return False
         gain = self._state.follow(source, self._scouts, scouting=True)
         if source.name.startswith("margin"):
             gain += self._suite_gain  # the suite follows margins, too
-        if gain < _WORTH or self._out_of_time():
+        if not self._worth_all(gain) or self._out_of_time():
             return False
         self._say(f"{source.name}, all images")
-        self._state.follow(source, self._live, scouting=False)
+        rows = self._live
+        if self._all.traits.random and source.scout_steps == source.steps:
+            rows = rows[~torch.isin(rows, self._scouts)]  # they had all of it
+        self._state.follow(source, rows, scouting=False)
         if not self._proven():
             return False
         if self._ray is not None:  # what would FGSM have found with this gradient?
             lower_along(self._all, self._live, source.logits, self._ray)
         return True
 
+    def _worth_all(self, gain: int) -> bool:
+        """Whether a source is run on all images: it broke scouts, or shares of draws fell by much.
+
+        Of random models most images are never broken for good. A gap on the scouts that other
+        starts of the iterative attack close there is not looked for on all images.
+        """
+        if not self._all.traits.random or not self._classifier.gradient_available:
+            return gain >= _WORTH
+        gap = self._naive.gap_on(self._scouts)
+        while gap > self._plan.min_gap:
+            wide = gap > _WIDE * self._plan.min_gap
+            if self._explained or wide or not self._naive.again_on(self._scouts):
+                return True
+            gap = self._naive.gap_on(self._scouts)
+        return False
+
+    def _prove_on_draws(self) -> None:
+        """Let a small gap of a random model outlast other starts on all images."""
+        if not self._all.traits.random or self._explained:
+            return
+        while self._is_masked(self._plan.min_gap) and not self._is_masked(2 * self._plan.min_gap):
+            if self._out_of_time() or not self._start_again():
+                return
+
     def _square(self, ground: Ground) -> bool:
         """Run Square on the scouts, and on all if it is worth it; say whether that is enough."""
-        if self._out_of_time():
-            return True
-        self._say("Square")
-        logits = ground.averaged(self._all.logits, draws=4)
-        assault = Assault(name="Square")
-        self._square_gain = self._state.run(
-            Square(queries=100 if self._ample else 60),
-            logits,
-            self._scouts,
-            assault,
-            scouting=True,
-        )
-        if self._square_gain < _SURE or self._out_of_time():
-            return False
-        self._state.run(Square(queries=200), logits, self._live, assault, scouting=False)
-        return self._proven()
+        logits = ground.averaged(self._all.logits, draws=2)
+        few = Square(queries=100 if self._ample and not self._all.traits.random else 60)
+        self._square_gain, enough = self._search("Square", (few, Square(queries=200)), logits)
+        return enough
 
     def _decide(self) -> bool:
         """Ask for decisions alone; say whether that is enough."""
-        if self._all.traits.random or self._out_of_time():
-            return self._out_of_time()
-        self._say("decisions")
-        run, decided = self._state.run, Assault(name="decisions (RayS)")
-        logits = self._all.logits
-        gain = run(Deciding(queries=120), logits, self._scouts, decided, scouting=True)
-        if gain < _SURE or self._out_of_time():
+        if self._all.traits.random:
             return False
-        run(Deciding(queries=240), logits, self._live, decided, scouting=False)
-        return self._proven()
+        both = Deciding(queries=120), Deciding(queries=240)
+        return self._search("decisions (RayS)", both, self._all.logits)[1]
+
+    def _search(
+        self, name: str, attacks: tuple[Algorithm, Algorithm], logits: LogitsFunction
+    ) -> tuple[int, bool]:
+        """Run an attack without gradients on scouts, and a longer one on all if it broke some."""
+        if self._out_of_time():
+            return 0, True
+        self._say(name)
+        assault, (few, many) = Assault(name=name), attacks
+        gain = self._state.run(few, logits, self._scouts, assault, scouting=True)
+        if gain < _SURE or self._out_of_time():
+            return gain, False
+        self._state.run(many, logits, self._live, assault, scouting=False)
+        return gain, self._proven()
 
     @property
     def _ample(self) -> bool:
@@ -347,30 +350,28 @@ class _Examination:
         A gap of twice what is allowed, or one with a symptom, needs no other starts. They are
         made one by one, until the gap is closed.
         """
-        if self._all.traits.random or not self._is_masked(self._plan.min_gap):
+        if not self._is_masked(self._plan.min_gap):
             return False
-        if self._suspect or not self._classifier.gradient_available:
-            return True
         if self._is_masked(2 * self._plan.min_gap):
             return True
-        while self._starts < STARTS:
-            self._say(f"{ITERATIVE}, start {self._starts + 1}")
-            self._start_again()
+        if self._all.traits.random:
+            return False  # candidates are judged on new draws at the end
+        if self._explained or not self._classifier.gradient_available:
+            return True
+        while self._start_again():
             if not self._is_masked(self._plan.min_gap):
                 return False  # more starts would not open the gap again
         return True
+
+    def _start_again(self) -> bool:
+        self._say(f"{ITERATIVE}, start {self._naive.starts + 1}")
+        return self._naive.again()
 
     def _is_masked(self, min_gap: float) -> bool:
         judgement = judge_masking(
             self._measured(), min_gap=min_gap, confidence=self._plan.confidence
         )
         return judgement.finding == "masked"
-
-    def _start_again(self) -> None:
-        at = next(i for i, o in enumerate(self._naive) if o.name.startswith(ITERATIVE))
-        self._naive[at] = attack_again(self._all, self._live, self._naive[at], restart=self._starts)
-        self._starts += 1
-        self._book(self._naive[at])
 
     def _out_of_time(self) -> bool:
         over = self._plan.deadline is not None and time.monotonic() > self._plan.deadline
@@ -387,7 +388,7 @@ class _Examination:
         return MaskingMeasurement(
             labels=self._all.labels,
             clean_right=self._clean,
-            naive=tuple(self._naive),
+            naive=tuple(self._naive.outcomes),
             ray=self._ray,
             right=self._state.right,
             attacked=self._state.attacked,

@@ -1,6 +1,6 @@
 """Symptoms inside of one forward pass: does the model optimise or clean its input by itself?
 
-    asked      calls of torch.autograd.grad and Tensor.backward while a forward pass runs
+    asked      passes with calls of torch.autograd.grad and Tensor.backward in them
     rounds     the most often that one module with parameters of its own runs in one pass
 
 Calls are seen by a mode of torch's own dispatch, which watches without replacing anything; rounds
@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 from fgmf.classifier.memory import is_out_of_memory
 from fgmf.gradient_masking.values import Symptom
 from fgmf.seeding import isolated_randomness
+from fgmf.statistics import binomial_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,34 +85,48 @@ def probe_insides(scouts: Examined) -> Symptom:
         scouts: The model on some images.
 
     Returns:
-        The calls for gradients in one pass; how often a module runs stands in the note.
+        The share of passes that ask for gradients, one pass for each of a few images; how often
+        they ask, and a module runs, stands in the note.
     """
     few = scouts.of(torch.arange(min(_FEW, len(scouts))))
+    asked: list[int] = []
+    why, rounds = "", Counter[str]()
+    for row in range(len(few)):
+        calls, seen, ended = _one_pass(few.of(torch.tensor([row])))
+        asked.append(calls)
+        rounds |= seen
+        why = why or ended
     few.fresh()
-    watching = _Watching()
-    why = ""
-    with isolated_randomness(scouts.seed), _counted(scouts.classifier.module) as rounds:
-        try:
-            with torch.enable_grad(), watching:
-                leaf = few.images.to(few.workplace).clone().requires_grad_()
-                scouts.classifier.logits(leaf)
-        except Exception as error:  # a user's model can raise anything
-            if is_out_of_memory(error):
-                raise
-            why = f"; the pass ended in {type(error).__name__}"
-    few.fresh()
+    asking = sum(calls > 0 for calls in asked)
     busiest, most = (rounds.most_common(1) or [("", 0)])[0]
-    note = "calls for gradients while one forward pass runs"
+    note = f"passes that ask for gradients themselves, up to {max(asked)} times"
     if most > 1:
-        note += f"; {busiest} runs {most} times in it"
+        note += f"; {busiest} runs {most} times in one"
     return Symptom(
         name="optimises-inside",
-        value=float(watching.asked),
+        value=asking / len(few),
         limit=0.0,
-        stands=watching.asked > 0,
+        stands=asking > 0,
         image_count=len(few),
+        interval=binomial_interval(asking, len(few), confidence=0.95),
         mechanisms=("inner-optimisation",),
-        layer=busiest if watching.asked and most > 1 else "",
+        layer=busiest if asking and most > 1 else "",
         note=note + why,
         passes=len(few),
     )
+
+
+def _one_pass(single: Examined) -> tuple[int, Counter[str], str]:
+    """Calls for gradients, rounds of every module, and why the pass ended early, if it did."""
+    watching, why = _Watching(), ""
+    single.fresh()
+    with isolated_randomness(single.seed), _counted(single.classifier.module) as rounds:
+        try:
+            with torch.enable_grad(), watching:
+                leaf = single.images.to(single.workplace).clone().requires_grad_()
+                single.classifier.logits(leaf)
+        except Exception as error:  # a user's model can raise anything
+            if is_out_of_memory(error):
+                raise
+            why = f"; a pass ended in {type(error).__name__}"
+    return watching.asked, rounds, why

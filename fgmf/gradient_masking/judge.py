@@ -111,11 +111,16 @@ def judge_masking(
     standing = tuple(symptom for symptom in measurement.symptoms if symptom.stands)
     finding = _finding(measurement, gaps, standing, min_gap, shared)
     mechanisms, layer = _explained(measurement, standing, finding)
+    everyone = [o for o in measurement.naive if len(o.rows) == len(measurement.right)]
+    least = min(everyone, key=lambda o: o.robust_accuracy, default=None)
+    worst = measurement.right
+    if least is not None and least.robust_accuracy < float(worst.mean()):
+        worst = least.right  # chosen candidates of a random model are judged on other draws
     return MaskingJudgement(
         finding=finding,
         gaps=tuple(gaps),
-        robust_accuracy=float(measurement.right.mean()),
-        robust_interval=_interval(measurement.right, confidence),
+        robust_accuracy=float(worst.mean()),
+        robust_interval=_interval(worst, confidence),
         mechanisms=mechanisms,
         layer=layer,
         symptoms=standing,
@@ -141,7 +146,7 @@ def _gap(
     return Gap(
         naive=outcome.name,
         naive_accuracy=outcome.robust_accuracy,
-        adaptive_accuracy=float(worst.mean()),
+        adaptive_accuracy=min(float(worst.mean()), outcome.robust_accuracy),
         measured=max(0.0, float(lost.mean())),
         interval=replace(interval, lower=max(0.0, interval.lower), upper=max(0.0, interval.upper)),
         image_count=len(lost),

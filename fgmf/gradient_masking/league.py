@@ -2,6 +2,7 @@
 
     always            the margin in float64, without backward hooks; Square; estimated gradients
     output drawn      the same averaged over draws
+    pixels without a gradient                      the gradient at a point just inside of the bounds
     gradient unsteady, function of steps, ...      gradients averaged around
     gradient untrue or pointing back               the gradient turned round
     any symptom of the gradient                    layers replaced (`walking`), a distilled copy, a
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from fgmf.attacks.own import Apgd, ExpectedLogits, SubstituteBackward
 from fgmf.gradient_masking.distilling import distil
+from fgmf.gradient_masking.edges import gradient_inside
 from fgmf.gradient_masking.estimating import EstimatedLogits
 from fgmf.gradient_masking.sources import (
     Source,
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from fgmf.classifier import Classifier
     from fgmf.gradient_masking.examined import Examined
 
-EOT_DRAWS: Final = 8
+EOT_DRAWS: Final = 2
 _ERRATIC: Final = frozenset(
     {
         "function-of-steps",
@@ -59,8 +61,14 @@ ABOUT_GRADIENTS: Final = (
         "output-remembers",
         "output-of-batch",
         "optimises-inside",
+        "pixels-without-gradient",
+        "top-logit-flat",
     }
 )
+DRAWN: Final = frozenset({"one-step-beats-many", "silent-success", "loss-falls"})
+"""What draws do to an attack's way: on a random model they speak for nothing else."""
+LOSS: Final = frozenset({"loss-falls", "loss-out-of-scale"})
+"""What explains a gap, though no gradient of the model's is broken."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,8 +93,17 @@ class Ground:
     @property
     def suspect(self) -> bool:
         """Whether a symptom calls for attacks that do without the model's gradients."""
-        drawn = frozenset({"one-step-beats-many", "silent-success"}) if self.random else frozenset()
-        return bool(self.standing & ABOUT_GRADIENTS - drawn)
+        return bool(self.telling & ABOUT_GRADIENTS)
+
+    @property
+    def explained(self) -> bool:
+        """Whether a symptom says why the cross-entropy would miss what a counter-attack finds."""
+        return self.suspect or bool(self.telling & LOSS)
+
+    @property
+    def telling(self) -> frozenset[str]:
+        """The symptoms that speak for more than draws."""
+        return self.standing - DRAWN if self.random else self.standing
 
     @property
     def random(self) -> bool:
@@ -110,8 +127,19 @@ def gradient_sources(ground: Ground) -> Iterator[Source]:
     mechanisms = ("saturation", "vanishing") if not ground.random else ("stochastic",)
     if ground.random:
         name += f", {EOT_DRAWS} draws averaged"
-    yield Source(name=name, logits=ground.averaged(own), mechanisms=mechanisms)  # type: ignore[arg-type] # literals
-    if ground.standing & _ERRATIC:
+    yield Source(
+        name=name,
+        logits=ground.averaged(own),
+        mechanisms=mechanisms,  # type: ignore[arg-type] # literals
+        scout_steps=40 if ground.random else 12,
+    )
+    if "pixels-without-gradient" in ground.standing:
+        yield Source(
+            name="gradient just inside of the bounds",
+            logits=gradient_inside(ground.averaged(own), examined.threat),
+            mechanisms=("exploding", "vanishing"),
+        )
+    if ground.telling & _ERRATIC:
         reach = 0.5 * examined.threat.epsilon if examined.threat.norm == "linf" else 0.02
         smooth = around(own, examined.threat, points=8, reach=reach, seed=examined.seed)
         yield Source(name="gradient averaged around", logits=smooth, mechanisms=("shattered",))

@@ -22,6 +22,7 @@ Mechanism = Literal[
     "mode-dependent",
     "output-form",
     "inner-optimisation",
+    "rejection",
     "label-leak",
     "unknown",
 ]
@@ -42,6 +43,7 @@ MEANINGS: Final[Mapping[Mechanism, str]] = MappingProxyType(
         "mode-dependent": "the output differs when gradients are recorded",
         "output-form": "labels or saturated probabilities stand in place of logits",
         "inner-optimisation": "the model optimises or cleans its input in the forward pass",
+        "rejection": "members vote, or answers are rejected, and no gradient passes that decision",
         "label-leak": "one-step attacks fail at full length on images that shorter steps break",
         "unknown": "attacks without the model's gradients find what its gradients miss",
     }
@@ -69,6 +71,8 @@ REMEDIES: Final[Mapping[Mechanism, str]] = MappingProxyType(
         "output-form": "return the logits in front of softmax, argmax or voting",
         "inner-optimisation": "attack the model without its inner loop, or with the identity as "
         "the loop's backward pass (BPDA), and judge with the loop",
+        "rejection": "attack the members' logits together, with the rejection as a part of the "
+        "model, and judge with the vote",
         "label-leak": "train against several steps or from random starts (N-FGSM, PGD), and watch "
         "one-step minus iterative accuracy during training",
         "unknown": "do not trust gradient attacks on this model; count what black-box attacks find",

@@ -21,6 +21,7 @@ from fgmf.attacks.own.losses import breaking_margin
 from fgmf.attacks.projection import project
 from fgmf.gradient_masking.naive import ask
 from fgmf.gradient_masking.slopes import _share_symptom
+from fgmf.gradient_masking.uncertainty import median_interval
 from fgmf.gradient_masking.values import Symptom
 
 if TYPE_CHECKING:
@@ -160,13 +161,15 @@ def probe_turning(examined: Examined, ends: Images, *, lost: float) -> Symptom:
         usable = (here != 0).any(dim=1) & (there != 0).any(dim=1)
         cosine = torch.nn.functional.cosine_similarity(here, there, dim=1)
         cosines.append(torch.where(usable, cosine, 1.0).cpu())
-    middle = float(torch.cat(cosines).median())
+    together = torch.cat(cosines)
+    middle = float(together.median())
     return Symptom(
         name="one-step-turns",
         value=middle,
         limit=_TURNED,
         stands=middle < _TURNED and lost > _MUCH,
         image_count=len(examined),
+        interval=median_interval(together),
         mechanisms=("label-leak",),
         note="median cosine of the gradients at the image and where the one step ends; counts if "
         f"the iterative attack takes {_MUCH:g} more, it takes {max(0.0, lost):.2g}",

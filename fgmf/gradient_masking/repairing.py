@@ -48,13 +48,14 @@ class Repair:
         replaced: Modules whose backward pass is replaced.
         identity: Replace those of one shape by the identity, elementwise or not.
         joined: Modules whose input is joined to the images again.
-        exit: Module whose output stands for the logits; None: the model's own.
+        exits: Modules whose outputs stand for the logits, several for the mean of what they say is
+            likely; none: the model's own.
     """
 
     replaced: tuple[str, ...] = ()
     identity: bool = False
     joined: tuple[str, ...] = ()
-    exit: str | None = None
+    exits: tuple[str, ...] = ()
 
 
 class RepairedLogits:
@@ -76,14 +77,19 @@ class RepairedLogits:
         inside: Images = DoubleEntry.apply(images)  # type: ignore[no-untyped-call]
         with _repaired(module, self._repair) as surgery:
             logits = self._model.logits(inside)
-        return logits if surgery.exit is None else surgery.exit
+        if not surgery.exits:
+            return logits
+        if len(surgery.exits) == 1:
+            return surgery.exits[0]
+        likely: Logits = torch.stack([e.log_softmax(dim=1) for e in surgery.exits]).mean(dim=0)
+        return likely
 
 
 class _Surgery:
     """The hooks of a repair, for one pass, and what they keep of it."""
 
     def __init__(self) -> None:
-        self.exit: torch.Tensor | None = None
+        self._exits: dict[int, torch.Tensor] = {}
         self._root: torch.Tensor | None = None
         self._by_shape: dict[tuple[int, ...], torch.Tensor] = {}
 
@@ -104,9 +110,20 @@ class _Surgery:
             return None
         return (anchor + (inputs[0] - anchor).detach(), *inputs[1:])
 
-    def leave(self, _module: nn.Module, _inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        """Keep the tensor that stands for the logits."""
-        self.exit = output
+    def leave(self, module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        """Keep the last tensor of a module that stands for the logits, with a graph if it can."""
+        if not output.requires_grad and any(
+            isinstance(given, torch.Tensor) and given.requires_grad for given in inputs
+        ):
+            with torch.enable_grad():
+                again = module.forward(*inputs)
+            output = again if isinstance(again, torch.Tensor) else output
+        self._exits[id(module)] = output
+
+    @property
+    def exits(self) -> list[torch.Tensor]:
+        """What stands for the logits."""
+        return list(self._exits.values())
 
 
 @contextmanager
@@ -121,8 +138,7 @@ def _repaired(module: nn.Module, repair: Repair) -> Iterator[_Surgery]:
         for name in repair.replaced:
             hook = _Replacing(identity=repair.identity)
             handles.append(modules[name].register_forward_hook(hook))
-        if repair.exit is not None:
-            handles.append(modules[repair.exit].register_forward_hook(surgery.leave))
+        handles += [modules[n].register_forward_hook(surgery.leave) for n in repair.exits]
         yield surgery
     finally:
         for handle in handles:
@@ -243,8 +259,16 @@ def repaired_sources(
                 "backward pass of the identity",
                 Repair(replaced=faults, joined=walk.cut, identity=True),
             )
+    if walk.unheard:
+        yield made(
+            "members' logits together",
+            Repair(replaced=faults, joined=walk.cut, exits=walk.members),
+            mechanisms=(*mechanisms, "rejection", "vanishing"),
+            layer=f"behind {', '.join(walk.members[:3])}",
+            faithful=False,
+        )
     for inner in walk.exits[:_EXITS]:
-        repair = Repair(replaced=faults, joined=walk.cut, exit=inner)
+        repair = Repair(replaced=faults, joined=walk.cut, exits=(inner,))
         yield made(
             f"logits of {inner}",
             repair,

@@ -26,6 +26,7 @@ import torch
 from fgmf.attacks.own.balls import steepest
 from fgmf.classifier.memory import batched, is_out_of_memory
 from fgmf.gradient_masking.naive import ask
+from fgmf.gradient_masking.uncertainty import median_interval, resampled_interval
 from fgmf.gradient_masking.values import Symptom
 from fgmf.preflight.gradients import leading_classes, margin_of
 from fgmf.statistics import binomial_interval
@@ -95,7 +96,7 @@ def measure_slopes(examined: Examined, exact: Classifier) -> Slopes:
     logits = exact.logits_in_batches(points)
     pair = leading_classes(logits)
     examined.fresh()
-    margin = _margin_slopes(exact, points, pair)
+    margin = margin_slopes(exact, points, pair)
     examined.fresh()
     width = examined.threat.bounds[1] - examined.threat.bounds[0]
     further = points + 0.3 * _JITTER * width * examined.uniform("further").sign()
@@ -103,7 +104,7 @@ def measure_slopes(examined: Examined, exact: Classifier) -> Slopes:
         points=points,
         entropy=torch.cat(entropy),
         margin=margin,
-        shifted=None if margin is None else _margin_slopes(exact, further, pair),
+        shifted=None if margin is None else margin_slopes(exact, further, pair),
         unavailable=next((why for why in reasons if why), ""),
         pair=pair,
         exact=exact,
@@ -118,9 +119,22 @@ def _off_ties(examined: Examined) -> Images:
     return moved + _JITTER * width * examined.uniform("off ties")
 
 
-def _margin_slopes(
+def margin_slopes(
     model: Classifier, points: Images, pair: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor | None:
+    """Take the gradient of the margin between two classes.
+
+    Args:
+        model: A model, or the most exact copy of it.
+        points: (m, ...).
+        pair: The two classes, (m,) each.
+
+    Returns:
+        (m, pixels) float64 as it comes, not finite entries too; None where it cannot be had.
+
+    Cost: one forward and one backward pass per image.
+    """
+
     def slope_of(where: slice) -> torch.Tensor:
         leaf = points[where].to(model.dtype).detach().clone().requires_grad_()
         with torch.enable_grad():
@@ -198,7 +212,8 @@ def probe_truth(examined: Examined, slopes: Slopes) -> Iterator[Symptom]:
         smaller.append(_risen(examined, slopes, move, step / _SHRUNK))
     a, b, c = (torch.cat(column) for column in (told, small, smaller))
     steady = float((b - c).norm() / b.norm().clamp_min(1e-300))
-    gap = float((a - b).norm() / torch.maximum(a.norm(), b.norm()).clamp_min(1e-300))
+    gap = _apart(a, b)
+    of_image = torch.arange(len(a)).reshape(len(told), -1)
     smooth = steady < _CONVERGED[kind] and float(a.norm()) > 1e-9 * float(b.norm()) > 0
     yield Symptom(
         name="gradient-untrue",
@@ -207,12 +222,16 @@ def probe_truth(examined: Examined, slopes: Slopes) -> Iterator[Symptom]:
         stands=smooth and gap > _DIFFERENT[kind],
         alarming=True,
         image_count=len(rows),
+        interval=resampled_interval(
+            lambda some: _apart(*(v[of_image[:, some]].flatten() for v in (a, b))), len(rows)
+        ),
         mechanisms=("wrong-gradient",),
         note="relative difference between what the gradient says and what the margin does over "
         f"steps of {_STEP[kind]:g} of the range, where two step sizes agree to {steady:.2g}",
         passes=12 * len(rows),
     )
     flat = float((b == 0).double().mean())
+    still = (b == 0).double()[of_image].mean(dim=0)
     useful = 1.0
     if flat > 0.5:
         reach = _per_pixel(examined)
@@ -225,11 +244,17 @@ def probe_truth(examined: Examined, slopes: Slopes) -> Iterator[Symptom]:
         limit=0.5,
         stands=flat > 0.5 and useful < _USEFUL,
         image_count=len(rows),
+        interval=resampled_interval(lambda some: float(still[some].mean()), len(rows)),
         mechanisms=("shattered",),
         note="share of small steps that change nothing at all; what the gradient says of long ones "
         f"correlates with what they do by {useful:.2g}",
         passes=(6 if flat > 0.5 else 0) * len(rows),
     )
+
+
+def _apart(told: torch.Tensor, done: torch.Tensor) -> float:
+    """Length of the difference over the longer of both."""
+    return float((told - done).norm() / torch.maximum(told.norm(), done.norm()).clamp_min(1e-300))
 
 
 def _correlation(told: torch.Tensor, done: torch.Tensor) -> float:
@@ -262,13 +287,15 @@ def probe_steadiness(slopes: Slopes) -> Iterator[Symptom]:
     if slopes.margin is None or slopes.shifted is None:
         return
     cosine = torch.nn.functional.cosine_similarity(slopes.margin, slopes.shifted, dim=1)
-    middle = float(cosine.nan_to_num(nan=0.0).median())
+    cosine = cosine.nan_to_num(nan=0.0)
+    middle = float(cosine.median())
     yield Symptom(
         name="gradient-unsteady",
         value=middle,
         limit=_UNSTEADY,
         stands=middle < _UNSTEADY,
         image_count=len(cosine),
+        interval=median_interval(cosine),
         mechanisms=("shattered",),
         note="median cosine of the gradients at two points 0.3 % of the range apart",
         passes=2 * len(cosine),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fgmf.attacks.building import build_attack
 from fgmf.attacks.criteria import Criterion
 from fgmf.attacks.interface import AttackBatch
+from fgmf.gradient_masking.values import NaiveOutcome
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +75,29 @@ def run_suite(examined: Examined, clean: torch.Tensor, plan: MaskingPlan) -> Sui
         right[left[lower]] = found[lower]
         examples[left[lower]] = result.adversarial[lower]
     return SuiteRun(right=right, examples=examples, failure=failure)
+
+
+def suite_outcome(
+    examined: Examined, rows: torch.Tensor, clean: torch.Tensor, plan: MaskingPlan
+) -> NaiveOutcome:
+    """Run a plan's suite on some of the images; see :func:`run_suite`.
+
+    Args:
+        examined: Model and all n images.
+        rows: (m,) which of them.
+        clean: (n,) share of draws on which each is right without an attack.
+        plan: Names the attacks.
+    """
+    before = examined.passes
+    found = run_suite(examined.of(rows), clean[rows], plan)
+    return NaiveOutcome(
+        name=f"suite {plan.suite_name}".strip(),
+        rows=rows,
+        right=found.right,
+        examples=found.examples,
+        unavailable=found.failure,
+        passes=examined.passes - before,
+    )
 
 
 def as_found(part: Examined, points: Images) -> torch.Tensor:

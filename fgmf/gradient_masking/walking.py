@@ -27,6 +27,7 @@ import torch
 
 from fgmf.classifier.memory import is_out_of_memory
 from fgmf.gradient_masking.mechanisms import in_order
+from fgmf.gradient_masking.members import find_members, unheard_images
 from fgmf.gradient_masking.values import Symptom
 from fgmf.seeding import isolated_randomness
 
@@ -87,6 +88,9 @@ class Walk:
             there is none.
         between: Modules that are given what no module has made: a function stands in front.
         exits: Modules whose output decides as the model does, the last first.
+        members: Modules that answer beside each other (`members`).
+        unheard: Images of which no gradient reaches some member's answer.
+        image_count: Images that were run through.
     """
 
     faults: dict[str, Fault]
@@ -94,6 +98,9 @@ class Walk:
     entry: str | None
     between: tuple[str, ...]
     exits: tuple[str, ...]
+    members: tuple[str, ...] = ()
+    unheard: int = 0
+    image_count: int = WALKERS
 
 
 class _Recorder:
@@ -172,13 +179,17 @@ def walk(model: Classifier, images: Images, *, seed: int) -> Walk | None:
     if record.root is None:
         return None
     usable = [call for call in record.calls if call.given.is_floating_point()]
-    faults = _faults(usable, seed)
+    members = find_members(usable, logits)
+    unheard = unheard_images(members, logits) if members else 0
     return Walk(
-        faults=faults,
+        faults=_faults(usable, seed),
         cut=tuple(_cut(usable)),
         entry=_entry(usable, record.root),
         between=tuple(_between(usable, record.root)),
         exits=tuple(_exits(usable, logits)),
+        members=tuple(call.name for call in members),
+        unheard=unheard,
+        image_count=len(leaf),
     )
 
 
@@ -334,7 +345,7 @@ def probe_layers(found: Walk) -> Symptom:
         value=float(len(places)),
         limit=0.5,
         stands=bool(places),
-        image_count=WALKERS,
+        image_count=found.image_count,
         mechanisms=mechanisms_of(found),
         layer=", ".join([*found.faults, *(f"in front of {name}" for name in found.cut)][:3]),
         note=", ".join(places[:5]) or "every module's gradient is that of its function",

@@ -109,6 +109,35 @@ def test_noise_is_met_by_expectation_over_draws(
     verdict = check(Wrapped(standard_digits_model, before=noisy), digits_test)
     assert verdict.evidence["random_output"] is True
     assert verdict.evidence["masking"] == "clean"
+    passes = verdict.cost.forward_passes + verdict.cost.backward_passes
+    assert passes <= 5 * 80 * 128  # an honest model costs at most five PGD-40, draws or none
+
+
+def test_an_infinite_slope_at_black_is_undone_just_inside(
+    standard_digits_model: nn.Module, digits_test: Samples
+) -> None:
+    """x^.4^2.5 is x; at 0 its slope is infinity times zero, and an attack stays there."""
+    verdict = check(
+        Wrapped(standard_digits_model, before=lambda images: images.pow(0.4).pow(2.5)),
+        digits_test,
+    )
+    assert verdict.evidence["masking"] == "masked"
+    assert "just inside of the bounds" in render_headline(verdict)
+    mechanisms: Any = verdict.evidence["mechanisms"]
+    assert "exploding" in {row["name"] for row in mechanisms}
+
+
+def test_squeezed_logits_are_masked_though_other_starts_would_close_the_gap(
+    standard_digits_model: nn.Module, digits_test: Samples
+) -> None:
+    verdict = check(
+        Wrapped(standard_digits_model, after=lambda z: 30 * nn.functional.softsign(8 * z)),
+        digits_test,
+        images="all",
+    )
+    assert verdict.evidence["masking"] == "masked"
+    mechanisms: Any = verdict.evidence["mechanisms"]
+    assert {row["name"] for row in mechanisms} == {"saturation"}
 
 
 def test_the_same_seed_gives_the_same_verdict_in_other_batches(

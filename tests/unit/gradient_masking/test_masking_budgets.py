@@ -9,7 +9,12 @@ import torch
 from tiny_models import LinearModel
 from torch import nn
 
-from fgmf.gradient_masking.budgets import probe_doubled_ball, probe_doubled_steps, probe_shell
+from fgmf.gradient_masking.budgets import (
+    probe_doubled_ball,
+    probe_doubled_steps,
+    probe_noise,
+    probe_shell,
+)
 from fgmf.gradient_masking.deciding import Deciding
 from fgmf.gradient_masking.insides import probe_insides
 from fgmf.gradient_masking.naive import FORTY_STEPS, climb
@@ -123,6 +128,22 @@ def test_a_larger_ball_helps_on_an_honest_model(
     assert symptom.passes == spent
 
 
+@pytest.mark.parametrize(("epsilon", "stands"), [(0.001, False), (0.5, True)])
+def test_random_corners_break_what_is_near(
+    examined: Making, *, epsilon: float, stands: bool
+) -> None:
+    """Far out of a linear model of three classes a corner is wrong two times out of three."""
+    subject = examined(epsilon=epsilon)
+    with subject.classifier.guard():
+        before = subject.passes
+        symptom = probe_noise(subject, RIGHT)
+        spent = subject.passes - before
+    assert symptom.stands is stands
+    assert symptom.passes == spent
+    none_left = probe_noise(subject, torch.zeros(32, dtype=torch.float64))
+    assert (none_left.value, none_left.passes) == (0.0, 0)
+
+
 def test_a_larger_ball_is_not_asked_about_where_little_is_left(examined: Making) -> None:
     subject = examined()
     assert probe_doubled_ball(subject, torch.zeros(32, dtype=torch.float64)) is None
@@ -146,6 +167,9 @@ def test_the_edge_of_a_shell_is_seen_and_a_straight_line_is_none(examined: Makin
         found = probe_shell(shelled)
     assert found.stands
     assert found.mechanisms == ("shattered",)
+    assert found.interval is not None
+    assert found.value is not None
+    assert found.interval.lower <= found.value <= found.interval.upper
 
 
 def test_an_inner_optimisation_is_seen_and_the_hooks_come_off(examined: Making) -> None:
@@ -156,8 +180,11 @@ def test_an_inner_optimisation_is_seen_and_the_hooks_come_off(examined: Making) 
     with cleaning.classifier.guard():
         symptom = probe_insides(cleaning)
     assert symptom.stands
-    assert symptom.value is not None
-    assert symptom.value >= 2
+    assert symptom.value == 1
+    assert "up to 2 times" in symptom.note
+    # Four passes of four: above (.05 / 2)^(1/4).
+    assert symptom.interval is not None
+    assert abs(symptom.interval.lower - 0.025**0.25) < 1e-6
     assert symptom.mechanisms == ("inner-optimisation",)
     assert all(not module._forward_pre_hooks for module in model.modules())
 

@@ -137,3 +137,19 @@ def test_a_margin_that_breaks_more_without_any_symptom_speaks_of_the_loss() -> N
     judgement = judge(measured(COUNT, 100, counterattacks=(record,)))
     assert judgement.finding == "masked"
     assert judgement.mechanisms == ("weak-loss",)
+
+
+def test_the_worst_of_all_attacks_is_never_better_than_one_of_them() -> None:
+    """On draws of their own, chosen candidates can look better than the naive attack did."""
+    judgement = judge(
+        measured(
+            COUNT,
+            COUNT,
+            naive=(outcome(torch.full((COUNT,), 0.4, dtype=torch.float64)),),
+            right=torch.full((COUNT,), 0.45, dtype=torch.float64),
+            random=True,
+        )
+    )
+    (gap,) = judgement.gaps
+    assert (gap.adaptive_accuracy, gap.measured) == (0.4, 0.0)
+    assert judgement.robust_accuracy == 0.4

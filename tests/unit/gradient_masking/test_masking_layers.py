@@ -154,7 +154,7 @@ def test_inner_logits_stand_for_labels() -> None:
     classifier = classify(model, dtype="float64")
     with classifier.guard():
         names = [source.name for source in repaired_sources(classifier, found, lambda f: f)]
-        inner = RepairedLogits(classifier, Repair(exit="4"))(IMAGES)
+        inner = RepairedLogits(classifier, Repair(exits=("4",)))(IMAGES)
     assert "logits of 4" in names
     assert torch.equal(inner.argmax(1), model(IMAGES).argmax(1))
     assert len(inner.unique()) > 5

@@ -16,11 +16,13 @@ from fgmf.gates.subject import MeasuredImages
 from fgmf.gradient_masking import MaskingPlan, judge_masking, measure_gradient_masking
 from fgmf.gradient_masking.answers import find_traits
 from fgmf.gradient_masking.curves import measure_curves
+from fgmf.gradient_masking.edges import probe_edges
 from fgmf.gradient_masking.examined import Examined, Traits, copied
-from fgmf.gradient_masking.probing import probe_gradients
+from fgmf.gradient_masking.probing import probe_budgets, probe_gradients
 from fgmf.gradient_masking.repairing import Repair, RepairedLogits, repaired_sources
-from fgmf.gradient_masking.slopes import measure_slopes
+from fgmf.gradient_masking.slopes import margin_slopes, measure_slopes
 from fgmf.gradient_masking.sources import double_logits
+from fgmf.gradient_masking.values import NaiveOutcome
 from fgmf.gradient_masking.walking import walk
 from fgmf.threat import ThreatModel
 
@@ -97,6 +99,27 @@ def _gradients(classifier: Classifier) -> None:
         list(probe_gradients(_examined(classifier), classifier))
 
 
+def _edges(classifier: Classifier) -> None:
+    with classifier.guard():
+        list(probe_edges(_examined(classifier), classifier, IMAGES))
+
+
+def _margins(classifier: Classifier) -> None:
+    with classifier.guard():
+        margin_slopes(classifier, IMAGES, (LABELS, (LABELS + 1) % 3))
+
+
+def _budgets(classifier: Classifier) -> None:
+    outcome = NaiveOutcome(
+        name="PGD-40",
+        rows=torch.arange(6),
+        right=torch.ones(6, dtype=torch.float64),
+        examples=IMAGES,
+    )
+    with classifier.guard():
+        list(probe_budgets(_examined(classifier), classifier, torch.arange(6), outcome))
+
+
 def _curves(classifier: Classifier) -> None:
     plan = MaskingPlan(threat=THREAT)
     measure_curves(classifier, IMAGES, LABELS, plan, keys=keys_of(IMAGES))
@@ -125,6 +148,9 @@ MASKING_CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.gradient_masking.examined.copied": _copies,
     "fgmf.gradient_masking.sources.double_logits": _copies,
     "fgmf.gradient_masking.probing.probe_gradients": _gradients,
+    "fgmf.gradient_masking.probing.probe_budgets": _budgets,
+    "fgmf.gradient_masking.edges.probe_edges": _edges,
+    "fgmf.gradient_masking.slopes.margin_slopes": _margins,
     "fgmf.gradient_masking.slopes.measure_slopes": _slopes,
     "fgmf.gradient_masking.curves.measure_curves": _curves,
     "fgmf.gates.gradient_masking_check.curves_of_gate": lambda c: curves_of_gate(

@@ -25,6 +25,9 @@ class LiteRtModel:
     Args:
         path: The ``.tflite`` file.
 
+    Attributes:
+        image_shape: Of one image.
+
     Raises:
         MissingDependency: ai-edge-litert is not installed.
         InvalidInput: The file is missing, unreadable, or has more than one input.
@@ -42,6 +45,7 @@ class LiteRtModel:
         self._given = inputs[0]["index"]
         self._dtype = _TYPES[inputs[0]["dtype"]]
         self._size = int(inputs[0]["shape"][0])
+        self.image_shape = tuple(int(length) for length in inputs[0]["shape"][1:])
         self._wanted = [(e["name"], e["index"]) for e in self._interpreter.get_output_details()]
 
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor] | torch.Tensor:

@@ -25,6 +25,9 @@ class OnnxModel:
         path: The ``.onnx`` file.
         device: CUDA is used where onnxruntime has it; else the CPU.
 
+    Attributes:
+        image_shape: Of one image; lengths that the file leaves open have a name or None.
+
     Raises:
         MissingDependency: onnxruntime is not installed.
         InvalidInput: The file is missing, unreadable, or has more than one input.
@@ -42,6 +45,7 @@ class OnnxModel:
         self._dtype = _TYPES[inputs[0].type]
         first = inputs[0].shape[0] if inputs[0].shape else None
         self._fixed_batch = first if isinstance(first, int) else None
+        self.image_shape: tuple[int | str | None, ...] = tuple(inputs[0].shape[1:])
         self._output_names = [entry.name for entry in self._session.get_outputs()]
 
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor] | torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer  # noqa: TID253 - only the console script imports this module
 
 from fgmf.cli.exits import ExitCode, exits
-from fgmf.cli.export_commands import verify_export
+from fgmf.cli.export_commands import export, latency, verify_export
 from fgmf.cli.mask_log_commands import log_application
 from fgmf.cli.matrix_commands import matrix_application
 from fgmf.cli.report_commands import LimitsOption, report_application
@@ -30,7 +30,8 @@ application = typer.Typer(
 application.add_typer(log_application)
 application.add_typer(matrix_application)
 application.add_typer(report_application)
-application.command()(verify_export)
+for command in (export, verify_export, latency):
+    application.command()(command)
 
 GateFileArgument = Annotated[
     Path | None,

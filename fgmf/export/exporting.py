@@ -52,6 +52,8 @@ class ExportSettings:
         verdicts: Of gates on this very model.
         mask_log: Of the run that made it.
         removal: The plan by which units were taken out of it.
+        origin: Digest of the model that they were taken out of, where that is the one that was
+            gated (`Classifier.state_digest`).
     """
 
     bake_normalization: bool = True
@@ -59,6 +61,7 @@ class ExportSettings:
     verdicts: Sequence[Verdict] = ()
     mask_log: MaskLogReference | None = None
     removal: RemovalPlan | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +112,7 @@ def export_onnx(
         message = "expected a torch.nn.Module, at least two images and the path of an .onnx file"
         raise InvalidInput(f"{message}, got {got}")
     source = classifier.state_digest()
-    verdicts = recorded_verdicts(settings.verdicts, source=source)
+    verdicts = recorded_verdicts(settings.verdicts, source=source, origin=settings.origin)
     baked = settings.bake_normalization and classifier.normalization is not None
     with classifier.guard():
         examples = _as_given(classifier, images[:2], baked=baked)
@@ -130,6 +133,7 @@ def export_onnx(
         names={name: _written(place) for name, place in name_map(_values(module), model).items()},
         patterns=patterns_of(module),
         removal="" if settings.removal is None else json_digest(settings.removal.as_document()),
+        origin=settings.origin,
         verdicts=verdicts,
         mask_log=settings.mask_log,
         storage=settings.storage,

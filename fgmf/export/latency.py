@@ -62,6 +62,11 @@ class LatencyReport:
         """How far the ratio of a file to itself is from 1."""
         return max(self.control.upper, 1.0 / self.control.lower) - 1.0
 
+    def is_resolved(self, name: str) -> bool:
+        """Whether a file's speed-up is outside of what a file shows against itself."""
+        speedup = self.timings[name].speedup
+        return max(speedup, 1.0 / speedup) - 1.0 > self.noise
+
 
 def measure_latency(
     make: Mapping[str, Callable[[], Callable[[], object]]],

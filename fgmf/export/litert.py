@@ -81,7 +81,7 @@ def export_litert(
         raise InvalidInput("expected a normalisation that is baked in, as LiteRT files have it")
     package = _package("litert_torch")
     source = classifier.state_digest()
-    verdicts = recorded_verdicts(settings.verdicts, source=source)
+    verdicts = recorded_verdicts(settings.verdicts, source=source, origin=settings.origin)
     normalization = classifier.normalization
     with classifier.guard():
         whole = Whole(module, normalization, classifier.output).eval()
@@ -101,6 +101,7 @@ def export_litert(
         normalize=None if normalization is None else stated(normalization),
         patterns=patterns_of(module),
         removal="" if settings.removal is None else json_digest(settings.removal.as_document()),
+        origin=settings.origin,
         verdicts=verdicts,
         mask_log=settings.mask_log,
         storage=settings.storage,

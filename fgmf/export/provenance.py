@@ -56,7 +56,9 @@ class Provenance:
             with its axes swapped; None where the exporter folded it into others.
         patterns: By parameter with zeros, digest of the pattern of its zeros.
         removal: Digest of the plan by which units were taken out; empty for none.
-        verdicts: Of gates on the source: gate, kind, outcome, measured, seed.
+        origin: Digest of the model that these dead units were taken out of: the one that was
+            gated, whose outputs the source has within 1e-5; empty where it is the source itself.
+        verdicts: Of gates on the source or its origin: model, gate, kind, outcome, measured, seed.
         mask_log: Of the run; None for none.
         storage: ``dense`` or ``sparse``.
         quantization: Empty, or ``int8``: another model than the source, gated on its own.
@@ -73,6 +75,7 @@ class Provenance:
     names: Mapping[str, str | None] = field(default_factory=dict)
     patterns: Mapping[str, str] = field(default_factory=dict)
     removal: str = ""
+    origin: str = ""
     verdicts: tuple[Mapping[str, Any], ...] = ()
     mask_log: MaskLogReference | None = None
     storage: str = "dense"
@@ -97,6 +100,11 @@ class Provenance:
     def digest(self) -> str:
         """``sha256:<hex>`` of the text: what is logged and signed."""
         return json_digest(self.as_document())
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Digests of the models that the file is an export of: its source, and its origin."""
+        return (self.source, self.origin) if self.origin else (self.source,)
 
     @classmethod
     def from_text(cls, text: str) -> Provenance:
@@ -132,13 +140,14 @@ class Provenance:
 
 
 def recorded_verdicts(
-    verdicts: Sequence[Verdict], *, source: str
+    verdicts: Sequence[Verdict], *, source: str, origin: str = ""
 ) -> tuple[Mapping[str, Json], ...]:
     """Return what a provenance says of verdicts.
 
     Args:
         verdicts: Of gates on the model that is exported.
         source: Digest of that model.
+        origin: Digest of the model that its dead units were taken out of; empty for none.
 
     Raises:
         InvalidInput: A verdict is about another model, or says of none.
@@ -146,12 +155,13 @@ def recorded_verdicts(
     found: list[Mapping[str, Json]] = []
     for verdict in verdicts:
         about = verdict.evidence.get("model_digest")
-        if about != source:
+        if about not in {source, origin or source}:
             message = f"expected verdicts on the exported model {source:.23}…"
             got = f"{verdict.gate!r} is about {about!s:.23}…"
             raise InvalidInput(f"{message}, got one that is not: {got}; gate the model again")
         found.append(
             {
+                "model": str(about),
                 "gate": verdict.gate,
                 "kind": verdict.kind,
                 "outcome": str(verdict.outcome),

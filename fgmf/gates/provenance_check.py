@@ -53,6 +53,7 @@ def evidence_of_export(artefact: str, report: ExportReport) -> dict[str, Json]:
         said = {
             "provenance": found.digest,
             "source": found.source,
+            "origin": found.origin,
             "model": found.model,
             "normalization": found.normalization,
             "storage": found.storage,

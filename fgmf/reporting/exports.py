@@ -44,6 +44,9 @@ def render_export(verdict: Verdict) -> Iterable[str]:
     anchor = text_of(evidence, "anchor")
     if anchor:
         yield f"graph: {text_of(evidence, 'graph')} (anchor: {anchor})"
+    source, origin = text_of(evidence, "source"), text_of(evidence, "origin")
+    if source:
+        yield f"model: {source}" + (f", without dead units of {origin}" if origin else "")
     for entry in records_of(evidence, "verdicts"):
         gate, outcome = text_of(entry, "gate"), text_of(entry, "outcome")
         yield f"  recorded: gate {printable(gate)}, {printable(outcome)}"

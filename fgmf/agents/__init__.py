@@ -7,7 +7,7 @@
     team(images)                                   # (n, classes): a classifier like any other
 
 `catalogue` is plain data on the rules, `rules` are the rules, `views` what an agent sees, `agent`
-and `team` the modules, `messages` what goes between agents.
+and `team` the modules, `messages` what goes between agents and `message_attack` who writes into it.
 Importing this package loads no torch.
 """
 
@@ -20,6 +20,7 @@ from fgmf.agents.catalogue import RULES, RuleEntry, RuleName, tolerated
 
 if TYPE_CHECKING:
     from fgmf.agents.agent import Agent
+    from fgmf.agents.message_attack import AttackedMessages, MessageAttack, attack_messages
     from fgmf.agents.messages import MessagePassing, MessageRecord, MessageSettings
     from fgmf.agents.rules import DecisionRule, build_rule
     from fgmf.agents.team import Team
@@ -27,19 +28,24 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Agent": "fgmf.agents.agent",
+    "AttackedMessages": "fgmf.agents.message_attack",
     "DecisionRule": "fgmf.agents.rules",
+    "MessageAttack": "fgmf.agents.message_attack",
     "MessagePassing": "fgmf.agents.messages",
     "MessageRecord": "fgmf.agents.messages",
     "MessageSettings": "fgmf.agents.messages",
     "Team": "fgmf.agents.team",
     "View": "fgmf.agents.views",
+    "attack_messages": "fgmf.agents.message_attack",
     "build_rule": "fgmf.agents.rules",
 }
 
 __all__ = [
     "RULES",
     "Agent",
+    "AttackedMessages",
     "DecisionRule",
+    "MessageAttack",
     "MessagePassing",
     "MessageRecord",
     "MessageSettings",
@@ -47,6 +53,7 @@ __all__ = [
     "RuleName",
     "Team",
     "View",
+    "attack_messages",
     "build_rule",
     "tolerated",
 ]

@@ -236,6 +236,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "faithfulness: gates on the faithfulness of explanations",
         "explanation_stability: gates on whether explanations stay the same",
         "mask_log: gates on logs of saliency masks",
+        "team_mask_log: gates on mask logs of teams of agents",
     ):
         config.addinivalue_line("markers", line)
 

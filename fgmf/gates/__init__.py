@@ -27,6 +27,7 @@ from fgmf.gates.specification import (
     RunContext,
     StandaloneGate,
 )
+from fgmf.gates.team_mask_log import TeamMaskLogGate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,7 @@ __all__ = [
     "RobustnessGate",
     "RunContext",
     "StandaloneGate",
+    "TeamMaskLogGate",
     "gate_kinds",
 ]
 
@@ -62,6 +64,7 @@ _OWN_KINDS: dict[str, type[GateSpecification]] = {
     "mask-log": MaskLogGate,
     "provenance": ProvenanceGate,
     "robustness": RobustnessGate,
+    "team-mask-log": TeamMaskLogGate,
 }
 
 

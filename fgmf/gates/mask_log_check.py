@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fgmf.gates.mask_log import MaskLogGate
     from fgmf.gates.specification import RunContext
+    from fgmf.mask_log.decisions import DecisionJoin
     from fgmf.mask_log.report import Trouble
     from fgmf.types import Json
 
@@ -31,14 +32,21 @@ _CLOCKS_DIFFER: Final = 300_000
 """Milliseconds that a record may be ahead of our clock."""
 
 
-def check_mask_log(gate: MaskLogGate, context: RunContext, *, state: Path | None = None) -> Verdict:
+def check_mask_log(
+    gate: MaskLogGate,
+    context: RunContext,
+    *,
+    state: Path | None = None,
+    join: DecisionJoin | None = None,
+) -> Verdict:
     """Carry out a mask-log gate; see :meth:`fgmf.gates.MaskLogGate.check`.
 
     Args:
         gate: What is asked for.
         context: Of the run.
         state: File outside the log that keeps how far the reading is, so that one that was
-            interrupted goes on; not with spot checks.
+            interrupted goes on; not with spot checks, and not with `join`.
+        join: Joins the streams of the agents of a team; None where the log is of one model.
     """
     started = time.perf_counter()
     verdict = Verdict(
@@ -49,11 +57,13 @@ def check_mask_log(gate: MaskLogGate, context: RunContext, *, state: Path | None
         reproduce=context.reproduce,
     )
     seed = derive_seed(context.run_seed, verdict.gate) if gate.seed is None else gate.seed
-    looks = looks_of(gate, context.directory / gate.path, seed=seed)
+    looks = replace(looks_of(gate, context.directory / gate.path, seed=seed), join=join)
     try:
         report = _verified(gate, context, looks, state=state)
         if report.outcome is not LogOutcome.TAMPERED:
             looks.check_samples()
+        if join is not None:
+            join.finish()
         outcome, reason = judge_report(gate, report, looks, now=time.time_ns() // 1_000_000)
         verdict = replace(
             verdict,

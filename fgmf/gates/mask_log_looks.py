@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from fgmf.gates.mask_log import MaskLogGate
     from fgmf.mask_log import LogReport
+    from fgmf.mask_log.decisions import DecisionJoin
     from fgmf.mask_log.streams import Observer
     from fgmf.types import Direction, Json
 
@@ -27,17 +28,19 @@ class Looks:
         masks: Looks at every mask.
         choice: Chooses samples for spot checks; None where none are asked for.
         wrong_samples: Spot checks that found another mask, in words.
+        join: Joins the streams of a team's agents; None where the log is of one model.
     """
 
     gate: MaskLogGate
     masks: MaskLook
     choice: SampleChoice | None
     wrong_samples: list[str] = field(default_factory=list)
+    join: DecisionJoin | None = None
 
     @property
     def observers(self) -> list[Observer]:
         """What looks at every batch."""
-        return [self.masks] if self.choice is None else [self.masks, self.choice]
+        return [look for look in (self.masks, self.choice, self.join) if look is not None]
 
     def check_samples(self) -> None:
         """Make the chosen masks again.
@@ -60,6 +63,10 @@ class Looks:
             more = len(self.wrong_samples) - 1
             shown = self.wrong_samples[0] + (f" (and {more} more)" if more else "")
             return f"a mask made again is another: {shown}"
+        lines = [] if self.join is None else list(self.join.lines())
+        if lines:
+            others = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            return f"decisions do not join: {lines[0]}{others}"
         return None
 
     def open_question(self) -> str | None:
@@ -67,6 +74,9 @@ class Looks:
         if self.choice is not None and not self.choice.chosen:
             count = self.choice.samples
             return f"spot checks: not checked, none of {count} samples keeps its input and weights"
+        if self.join is not None and (self.join.too_many or not self.join.decisions):
+            what = "too many decisions" if self.join.too_many else "no decision"
+            return f"decisions: not joined, the log holds {what}"
         return None
 
     def conditions(self, report: LogReport) -> tuple[Condition, ...]:
@@ -101,6 +111,8 @@ class Looks:
                 for condition in self.conditions(report)
             ],
         }
+        if self.join is not None:
+            evidence["join"] = self.join.evidence()
         if self.choice is not None:
             samples, resolvable = self.choice.samples, self.choice.resolvable
             evidence["spot_checks"] = {

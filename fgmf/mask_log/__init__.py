@@ -16,6 +16,7 @@ from fgmf.mask_log.looks import MaskLook
 from fgmf.mask_log.manifest import Expectation, Manifest
 from fgmf.mask_log.report import LogOutcome, LogReport, Trouble
 from fgmf.mask_log.settings import WriterSettings
+from fgmf.mask_log.team_streams import TeamMaskLog, team_manifest
 from fgmf.mask_log.verifying import VerifySettings, verify_log
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "Manifest",
     "MaskLog",
     "MaskLook",
+    "TeamMaskLog",
     "Trouble",
     "VerifySettings",
     "WriterSettings",
+    "team_manifest",
     "verify_log",
 ]

@@ -34,6 +34,9 @@ def render_mask_log(verdict: Verdict) -> Iterable[str]:
         yield f"head: {head} (anchor: {text_of(evidence, 'anchor')})"
     for stream in records_of(evidence, "streams"):
         yield f"  stream {text_of(stream, 'stream')}: {_counts(stream)}"
+    join = evidence.get("join")
+    if isinstance(join, dict):
+        yield from _joined(join)
     lines = texts_of(evidence, "trouble_lines")
     if lines:
         yield "what is wrong:"
@@ -41,6 +44,14 @@ def render_mask_log(verdict: Verdict) -> Iterable[str]:
     hidden = (integer_of(evidence, "trouble_count") or 0) - len(lines)
     if hidden > 0:
         yield f"  and {hidden} more"
+
+
+def _joined(join: Mapping[str, Json]) -> Iterable[str]:
+    agents = ", ".join(texts_of(join, "agents"))
+    count = shown_count(integer_of(join, "decisions") or 0, "decision")
+    differences = texts_of(join, "differences")
+    yield f"joined: {count} of {agents}" + (", with differences:" if differences else "")
+    yield from (f"  {line}" for line in differences)
 
 
 def _counts(stream: Mapping[str, Json]) -> str:

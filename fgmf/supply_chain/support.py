@@ -115,6 +115,12 @@ SUPPORT: Final[tuple[Support, ...]] = (
         what="records that transparency and accountability rest on",
     ),
     Support(
+        kind="team-mask-log",
+        rule=_EU,
+        part="Art. 12(1)",
+        what="automatic recording of every decision by every agent of a team, whole and joined",
+    ),
+    Support(
         kind="export-parity",
         rule=_NIST,
         part="MEASURE 2.5",

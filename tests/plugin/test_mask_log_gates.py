@@ -109,3 +109,33 @@ def test_the_same_without_pytest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     other = {"kind": "corruption", "min_corruption_accuracy": 0.5}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"schema": 1, "gate": [gate, other]}, json_schema())
+
+
+TEAM = """
+schema = 1
+[[gate]]
+kind = "team-mask-log"
+path = "log"
+head = "{head}"
+agents = ["cnn", "vit"]
+"""
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_the_log_of_a_team(pytester: pytest.Pytester, workers: str) -> None:
+    log = write_log(pytester.path / "log", streams=("cnn", "vit"))
+    pytester.makefile(".toml", fgmf=TEAM.format(head=log.head))
+    pytester.makeconftest(
+        "import sys\ndef pytest_unconfigure():\n    assert 'torch' not in sys.modules\n"
+    )
+    result = pytester.runpytest_subprocess(workers, "--fgmf-report=json:report.json")
+    result.assert_outcomes(passed=1)
+    assert '"decisions": 4' in (pytester.path / "report.json").read_text()
+
+
+def test_an_agent_that_did_not_log_fails_the_run(pytester: pytest.Pytester) -> None:
+    log = write_log(pytester.path / "log", streams=("cnn",))
+    pytester.makefile(".toml", fgmf=TEAM.format(head=log.head))
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*decisions do not join: agent vit has no record*"])

@@ -133,6 +133,7 @@ def test_the_baselines_of_the_ini_file(project: Project) -> None:
         "faithfulness",
         "explanation_stability",
         "mask_log",
+        "team_mask_log",
     ],
 )
 def test_every_kind_has_a_marker(bare_project: Project, marker: str) -> None:
@@ -145,6 +146,7 @@ def test_every_kind_has_a_marker(bare_project: Project, marker: str) -> None:
         "faithfulness": 'explainer = "pgca"\nmetrics = [{ name = "deletion", min_margin = 0.0 }]',
         "explanation_stability": 'explainer = "pgca"\nnoise = 0.1\nmin_noise_similarity = 0.1',
         "mask_log": 'path = "log"\nhead = "sha256:' + "0" * 64 + '"',
+        "team_mask_log": 'path = "log"\nagents = ["cnn", "vit"]',
     }
     path = bare_project.gates()
     tables = [f'[[gate]]\nkind = "{k.replace("_", "-")}"\n{v}\n' for k, v in needs.items()]

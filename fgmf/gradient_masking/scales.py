@@ -1,7 +1,7 @@
 """Symptoms in the scale of the output: is the loss flat where the margin is not?
 
-    loss out of scale   cos(g, g'): g of the cross-entropy in the model's own precision, g' of that
-                        on logits divided by their median margin, in the most exact copy there is
+    loss out of scale   cos(g, g'): g of the cross-entropy, g' of that on logits divided by their
+                        median margin, both of the model itself in its own precision
     top logit flat      |grad zc_top| / max over other classes |grad zc_c|, zc = z - mean of classes
 
 Logits that are multiplied leave no cross-entropy to follow, or only that of a few classes: the
@@ -29,7 +29,6 @@ from fgmf.preflight.gradients import margin_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fgmf.classifier import Classifier
     from fgmf.gradient_masking.examined import Examined
     from fgmf.gradient_masking.slopes import Slopes
 
@@ -51,7 +50,7 @@ def probe_scale(examined: Examined, slopes: Slopes) -> Iterator[Symptom]:
     examined.fresh()
     margins = margin_of(slopes.exact.logits_in_batches(slopes.points).double(), *slopes.pair).abs()
     middle = max(float(margins.median()), torch.finfo(torch.float32).tiny)
-    rescaled = _slopes(slopes.exact, slopes, _entropy_of(examined, middle))
+    rescaled = _slopes(examined, slopes, _entropy_of(examined, middle))
     if rescaled is None:
         return
     cosine = torch.nn.functional.cosine_similarity(slopes.entropy, _unit(rescaled), dim=1)
@@ -85,11 +84,13 @@ def _entropy_of(examined: Examined, scale: float) -> Callable[[torch.Tensor, sli
 
 
 def _slopes(
-    model: Classifier, slopes: Slopes, loss: Callable[[torch.Tensor, slice], torch.Tensor]
+    examined: Examined, slopes: Slopes, loss: Callable[[torch.Tensor, slice], torch.Tensor]
 ) -> torch.Tensor | None:
     """(m, pixels) gradient of a loss at the probed points; None where there is none."""
+    model = examined.classifier
 
     def slope_of(where: slice) -> torch.Tensor:
+        examined.fresh()
         leaf = slopes.points[where].to(model.dtype).detach().clone().requires_grad_()
         with torch.enable_grad():
             (gradient,) = torch.autograd.grad(loss(model.logits(leaf), where), leaf)

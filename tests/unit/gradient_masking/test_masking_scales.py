@@ -67,6 +67,15 @@ def test_multiplied_and_squeezed_logits_are_told_apart(
     assert found["loss-out-of-scale"].stands is loss
 
 
+def test_the_scale_is_asked_of_the_model_itself_and_not_of_its_copy(examined: Making) -> None:
+    """A copy in float64 of a network that amplifies rounding answers as another network does."""
+    subject, other = examined(LinearModel(10)), examined(LinearModel(10, seed=5))
+    with subject.classifier.guard(), other.classifier.guard():
+        slopes = measure_slopes(subject, other.classifier)
+        found = {symptom.name: symptom for symptom in probe_scale(subject, slopes)}
+    assert not found["loss-out-of-scale"].stands
+
+
 def test_both_say_how_sure_they_are_and_what_they_cost(examined: Making) -> None:
     found, spent = probed(examined(Changed(lambda logits: logits)))
     for symptom in found.values():

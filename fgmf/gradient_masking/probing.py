@@ -17,6 +17,7 @@ from fgmf.gradient_masking.paths import probe_unbounded
 from fgmf.gradient_masking.scales import probe_scale
 from fgmf.gradient_masking.slopes import (
     measure_slopes,
+    probe_curvature,
     probe_direction,
     probe_presence,
     probe_steadiness,
@@ -46,6 +47,7 @@ def probe_gradients(scouts: Examined, exact: Classifier) -> Iterator[Symptom]:
     yield from probe_presence(slopes)
     yield from probe_truth(scouts, slopes)
     yield from probe_steadiness(slopes)
+    yield from probe_curvature(scouts, slopes)
     yield from probe_direction(scouts, slopes)
     yield from probe_scale(scouts, slopes)
 

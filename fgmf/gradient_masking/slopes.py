@@ -7,13 +7,14 @@
         both zero, and g tells nothing of steps as long as eps / 2     g sees none of the steps
     cos(g(x), g(x + small))                     near 0: the gradient leads nowhere
     f(x - t s(g)), f(x + t s(g))                the margin falls the wrong way
+    |f(x + t s) + f(x - t s) - 2 f(x)|          against the rise: does it bend more than it rises?
 
 Images are moved a little first, off ties and bounds. f is the margin between the predicted class
 and the runner-up at the image.
 
 Source: Carlini et al. 2019 and Pintor et al. 2022 ask for most of these by hand; the test of two
 step sizes, which tells a lie from a step, is ours.
-Cost: about 8 forward and 4 backward passes per scout.
+Cost: about 11 forward and 4 backward passes per scout.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ _CONVERGED: Final = {torch.float64: 0.01, torch.float32: 0.08}
 _UNSTEADY: Final = 0.15
 _WRONG_WAY: Final = 0.5
 _USEFUL: Final = 0.3
+_BENT: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -299,6 +301,38 @@ def probe_steadiness(slopes: Slopes) -> Iterator[Symptom]:
         mechanisms=("shattered",),
         note="median cosine of the gradients at two points 0.3 % of the range apart",
         passes=2 * len(cosine),
+    )
+
+
+def probe_curvature(examined: Examined, slopes: Slopes) -> Iterator[Symptom]:
+    """Compare how the margin bends with how it rises, over steps as long as half of the ball."""
+    if slopes.margin is None or examined.traits.random:
+        return
+    shape, reach = slopes.points.shape, _per_pixel(examined)
+    move = (reach * slopes.margin.sign()).reshape(shape).to(slopes.points)
+
+    def margin(points: Images) -> torch.Tensor:
+        examined.fresh()
+        return margin_of(slopes.exact.logits_in_batches(points).double(), *slopes.pair)
+
+    here, ahead, behind = (
+        margin(points) for points in (slopes.points, slopes.points + move, slopes.points - move)
+    )
+    bend, rise = (ahead + behind - 2 * here).abs(), (ahead - behind).abs()
+    total = (bend + rise).clamp_min(1e-300)
+    share = torch.where(bend + rise > 0, bend / total, 0.0).nan_to_num(nan=1.0)
+    middle = float(share.median())
+    yield Symptom(
+        name="margin-curved",
+        value=middle,
+        limit=_BENT,
+        stands=middle > _BENT,
+        image_count=len(share),
+        interval=median_interval(share),
+        mechanisms=(),
+        note="median share of the bend in how the margin changes along its gradient, over half of "
+        "the ball's radius either way",
+        passes=3 * len(share),
     )
 
 

@@ -10,6 +10,7 @@ from tiny_models import LinearModel
 
 from fgmf.gradient_masking.naive import ONE_STEP, climb
 from fgmf.gradient_masking.one_step import probe_ray, probe_turning, step_along, walk_ray
+from fgmf.gradient_masking.slopes import measure_slopes, probe_curvature
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,3 +79,22 @@ def test_a_step_along_a_true_gradient_breaks_what_it_can(examined: Making) -> No
     points = step_along(subject, model)
     own = climb(subject, ONE_STEP).points
     assert torch.equal(points, own)
+
+
+def test_the_margin_of_waves_bends_and_that_of_a_linear_model_rises(examined: Making) -> None:
+    """Half of the radius goes half round: the margin is turned to its opposite either way."""
+    shares = {}
+    for name, model in (("waves", Waves()), ("linear", LinearModel(2))):
+        subject = examined(model, epsilon=EPSILON)
+        with subject.classifier.guard():
+            slopes = measure_slopes(subject, subject.classifier)
+            before = subject.passes
+            (symptom,) = probe_curvature(subject, slopes)
+            assert symptom.passes == subject.passes - before
+        assert symptom.value is not None
+        assert symptom.interval is not None
+        shares[name] = (symptom.value, symptom.stands)
+    # Up to float32 sums of 64 pixels.
+    assert shares["waves"][0] > 0.99
+    assert shares["linear"][0] < 0.01
+    assert (shares["waves"][1], shares["linear"][1]) == (True, False)

@@ -143,7 +143,7 @@ def _directory(config: pytest.Config, *, update: bool) -> Path | None:
     ini = config.rootpath if config.inipath is None else config.inipath.parent
     directory: Path = (ini if given is None else config.invocation_params.dir) / value
     entries = list(directory.iterdir()) if directory.is_dir() else []
-    foreign = bool(entries) and not any(entry.suffix == ".json" for entry in entries)
+    foreign = bool(entries) and not any(entry.suffix in {".json", ".jsonl"} for entry in entries)
     if foreign or (not directory.is_dir() and (directory.exists() or not update)):
         flag = "--fgmf-compare"
         message = f"{flag} (fgmf_compare): expected a directory of baselines, got {value!r}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_fgmf.outcomes import Record, failed_report
+from pytest_fgmf.remembering import remember
 from pytest_fgmf.required import unmet_requirements
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def finish(session: GateSession, run: pytest.Session) -> None:
             session.config.hook.pytest_runtest_logreport(report=report)
         else:
             session.take_record(record)
+    remember(session, finished=run.exitstatus in _FINISHED)
     _tell(session)
     for target in session.settings.reports:
         _write(session, target)
@@ -134,6 +136,8 @@ def _facts(session: GateSession) -> dict[str, Json]:
     own_seed = DEFAULT_RUN_SEED if gate_file is None else gate_file.seed
     seed = session.settings.seed
     compared: dict[str, Json] = {"comparisons": session.comparisons} if session.comparisons else {}
+    if session.history:
+        compared["history"] = session.history
     return {
         **compared,
         "gate_file": None if gate_file is None else session.shown(gate_file.path),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fgmf.classifier import Classifier
     from fgmf.datasets import Samples
-    from fgmf.gates import AttackSpecification
+    from fgmf.gates import AttackSpecification, ExplainerSpecification
     from fgmf.gates.specification import Gate, GateSpecification
     from fgmf.types import Norm, Population
     from fgmf.verdict import Verdict
@@ -111,6 +111,7 @@ class GateFixture(ExplanationAssertions):
         criterion: Literal["misclassification", "targeted", "top-k"] = "misclassification",
         target: int | Literal["least-likely"] | None = None,
         top_k: int | None = None,
+        explain_broken: ExplainerSpecification | Mapping[str, object] | str | None = None,
         name: str = "",
         required: bool = False,
         model: str | None = None,
@@ -150,6 +151,7 @@ class GateFixture(ExplanationAssertions):
             "criterion": criterion,
             "target": target,
             "top_k": top_k,
+            "explain_broken": explain_broken,
             "name": name or self._next_name(),
             "required": required,
             "model": model,

@@ -81,6 +81,12 @@ OPTIONS = (
         "update",
         "write baselines after the run; where the variable CI is set, only with force",
     ),
+    (
+        "history",
+        "[FILE]",
+        "",
+        "append what gates measured to a history (default: .fgmf/baselines/history.jsonl)",
+    ),
 )
 """Stem, metavariable, argparse's action, meaning.
 

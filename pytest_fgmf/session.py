@@ -58,6 +58,7 @@ class GateSession:
         comparing: What was asked about baselines; None if nothing was.
         compared: What is to be shown about baselines, line by line.
         comparisons: The same for reports.
+        history: What gates measured in earlier runs and this one, for reports.
         notes: What the user should know about the cache.
         listed: Node ids of what is listed instead of being run.
         unwritten: What else is wrong with the run: reports that could not be written, tests of
@@ -79,6 +80,7 @@ class GateSession:
         self.comparing: Wishes | None = None
         self.compared: list[str] = []
         self.comparisons: list[Json] = []
+        self.history: list[Json] = []
         self.notes: list[str] = []
         self.unwritten: list[str] = []
         self.listed: set[str] = set()
@@ -100,8 +102,9 @@ class GateSession:
         """False in a run that the plugin has nothing to do with, nor to say about."""
         settings = self.settings
         asked = settings.require or settings.reports or settings.replay or self.comparing
+        kept = settings.history is not None
         found = self.root_file or self.files or self.required_elsewhere
-        return bool(self.listing or asked or found or self.records or self.broken)
+        return bool(self.listing or asked or kept or found or self.records or self.broken)
 
     @property
     def root_gates(self) -> GateFile | None:

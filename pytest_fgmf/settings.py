@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import pytest
 
@@ -29,6 +29,7 @@ class Settings(NamedTuple):
         require: Gates that must have run.
         require_always: Those of them that the command line names: they must have run even if
             node ids were given.
+        history: File that what gates measured is appended to; empty for the default one.
     """
 
     gatefile: Path | None
@@ -41,6 +42,7 @@ class Settings(NamedTuple):
     replay: Path | None
     require: tuple[str, ...]
     require_always: tuple[str, ...]
+    history: Path | Literal[""] | None
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -62,6 +64,7 @@ def read_settings(config: pytest.Config) -> Settings:
         replay=_path(config, "fgmf_replay"),
         require=tuple(dict.fromkeys((*on_command_line, *config.getini("fgmf_require")))),
         require_always=on_command_line,
+        history=_history(config),
     )
 
 
@@ -69,6 +72,17 @@ def _value(config: pytest.Config, name: str) -> str | None:
     given = config.getoption(name)
     value = config.getini(name) if given is None else given
     return str(value).strip() or None if value is not None else None
+
+
+def _history(config: pytest.Config) -> Path | Literal[""] | None:
+    if config.getoption("fgmf_history") == "":
+        return ""
+    path = _path(config, "fgmf_history")
+    if path is not None and (path.is_dir() or path.suffix != ".jsonl"):
+        flag = "--fgmf-history"
+        message = f"{flag} (fgmf_history): expected a file that ends in .jsonl, got {str(path)!r}"
+        raise pytest.UsageError(f"{message}; where paths follow, write {flag}=FILE")
+    return path
 
 
 def _switch(config: pytest.Config, name: str) -> bool:

@@ -118,3 +118,15 @@ def measure(
     )
     criterion = labels if isinstance(labels, Criterion) else rule(labels)
     return measure_robustness(classifier, images, criterion, plan, keys=keys_of(images))
+
+
+def convolved(classes: int = 3, channels: int = 1, side: int = 8) -> nn.Module:
+    """A network with a convolution, for explainers that look at its feature maps."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return nn.Sequential(
+            nn.Conv2d(channels, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(4 * side * side, classes),
+        ).eval()

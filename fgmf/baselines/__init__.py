@@ -2,7 +2,7 @@
 
 `contents` is the value, `files` its form on disk, `pairing` counts what changed, `limits` says
 how much may, `comparing` joins a run with its baselines, `updating` writes them, `sources`
-reads two sides that lie in files.
+reads two sides that lie in files, `history` keeps what was measured over commits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,13 @@ from fgmf.baselines.comparing import (
 )
 from fgmf.baselines.contents import MeasuredGate, measured_gate
 from fgmf.baselines.files import BASELINE_SCHEMA, baseline_path, encode_baseline, load_baseline
+from fgmf.baselines.history import (
+    HISTORY_FILE,
+    HistoryEntry,
+    append_history,
+    history_document,
+    load_history,
+)
 from fgmf.baselines.limits import LIMIT_FORMS, Limit, LimitResult, judge_change, parse_limit
 from fgmf.baselines.pairing import (
     PairedChange,
@@ -36,15 +43,18 @@ BASELINES_DIRECTORY: Final = Path(".fgmf", "baselines")
 __all__ = [
     "BASELINES_DIRECTORY",
     "BASELINE_SCHEMA",
+    "HISTORY_FILE",
     "LIMIT_FORMS",
     "Comparison",
     "ExpectedGates",
+    "HistoryEntry",
     "Limit",
     "LimitResult",
     "MeasuredGate",
     "PairedChange",
     "PairedCounts",
     "Update",
+    "append_history",
     "baseline_path",
     "compare_measured",
     "compare_sources",
@@ -53,8 +63,10 @@ __all__ = [
     "encode_baseline",
     "git_refusal",
     "git_warning",
+    "history_document",
     "judge_change",
     "load_baseline",
+    "load_history",
     "measured_gate",
     "pair_outcomes",
     "parse_limit",

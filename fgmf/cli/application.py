@@ -117,6 +117,9 @@ def check(  # noqa: PLR0913 - one parameter per option
         Path | None,
         typer.Option(help="Directory of the baselines; .fgmf/baselines beside the gate file."),
     ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Append what gates measured to this file (.jsonl).")
+    ] = None,
 ) -> None:
     """Run the gates of a gate file."""
     with exits():
@@ -141,6 +144,7 @@ def check(  # noqa: PLR0913 - one parameter per option
                 update=update_baseline,
                 force=force,
             ),
+            history=history,
         )
         raise typer.Exit(run_check(request))
 

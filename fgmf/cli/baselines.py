@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fgmf.baselines import (
     BASELINES_DIRECTORY,
     ExpectedGates,
+    append_history,
     compare_sources,
     compare_with_baselines,
     git_warning,
+    history_document,
     parse_limit,
     read_source,
     settled,
@@ -18,7 +21,7 @@ from fgmf.baselines import (
     worst_outcome,
 )
 from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of_outcome, say, worst_of
-from fgmf.errors import InvalidInput
+from fgmf.errors import FgmfError, InvalidInput
 from fgmf.gatefile import in_ci
 from fgmf.reporting.comparison import comparison_document, render_comparisons, render_updates
 
@@ -123,6 +126,36 @@ def settle_baselines(
         code = worst_of(code, ExitCode.ERROR)
     return SettledBaselines(
         code=code, facts={"comparisons": [comparison_document(entry) for entry in comparisons]}
+    )
+
+
+def remember(
+    path: Path, verdicts: Sequence[Verdict], gate_file: GateFile, *, finished: bool
+) -> SettledBaselines:
+    """Append the verdicts of a run to a history, and say so.
+
+    Args:
+        path: The file.
+        verdicts: Of the run.
+        gate_file: Lies in the repository that is measured.
+        finished: False if the run was interrupted; then nothing is written.
+
+    Returns:
+        Facts for the report; ERROR where nothing could be appended.
+    """
+    if not finished:
+        say("history NOT written: the run did not finish", error=True)
+        return SettledBaselines(code=ExitCode.ERROR)
+    try:
+        entries = append_history(
+            path, verdicts, directory=gate_file.path.parent, now=datetime.now(UTC)
+        )
+    except (OSError, FgmfError) as error:
+        say(f"history NOT written: {error}", error=True)
+        return SettledBaselines(code=ExitCode.ERROR)
+    say(f"history: {path}")
+    return SettledBaselines(
+        facts={"history": history_document(entries, [verdict.gate for verdict in verdicts])}
     )
 
 

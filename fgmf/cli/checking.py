@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from fgmf.cli.baselines import ComparisonRequest, SettledBaselines, settle_baselines
+from fgmf.cli.baselines import ComparisonRequest, SettledBaselines, remember, settle_baselines
 from fgmf.cli.exits import ExitCode, WrongUse, exit_code_of, say, worst_of
 from fgmf.cli.opening import open_gate_file
 from fgmf.cli.progress import ProgressLine
@@ -54,6 +54,7 @@ class CheckRequest:
     cache: bool = False
     traceback: bool = False
     baselines: ComparisonRequest = field(default_factory=ComparisonRequest)
+    history: Path | None = None
     on_verdict: Callable[[Verdict], None] | None = None
 
 
@@ -134,6 +135,9 @@ def run_gates(
         settled = settle_baselines(
             wishes, verdicts, gate_file, partial=bool(request.gates), finished=not interrupted
         )
+    remembered = SettledBaselines()
+    if first and request.history is not None:
+        remembered = remember(request.history, verdicts, gate_file, finished=not interrupted)
     if targets and first:
         facts: dict[str, Json] = {
             "seed": run.seed,
@@ -142,11 +146,13 @@ def run_gates(
             "gate_file_digest": gate_file.digest,
             "left_out": list(gate_file.left_out),
             **settled.facts,
+            **remembered.facts,
         }
         for target in targets:
             write_report(target, verdicts, run=facts, root=Path.cwd())
             say(f"report: {target.path}")
-    return ExitCode.INTERRUPTED if interrupted else worst_of(exit_code_of(verdicts), settled.code)
+    codes = (exit_code_of(verdicts), settled.code, remembered.code)
+    return ExitCode.INTERRUPTED if interrupted else worst_of(*codes)
 
 
 def show_verdict(verdict: Verdict, *, traceback: bool = True) -> None:

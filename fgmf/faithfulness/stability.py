@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fgmf.attribution.interface import Explainer
+    from fgmf.attribution.interface import Attribution, Explainer
     from fgmf.classifier import Classifier
     from fgmf.types import Images, Labels
 
@@ -53,6 +53,7 @@ class StabilityPlan:
         corners: Random corners of the ball that are looked at.
         steps: Steps of each walk, of which the path is looked at three times.
         seed: With the keys of the images it fixes all draws.
+        keep: Of how many images, the first ones, maps and worst candidates are kept to be shown.
         on_progress: Called with the looks done and in all, and what they are about.
     """
 
@@ -63,7 +64,23 @@ class StabilityPlan:
     corners: int = 3
     steps: int = 12
     seed: int = 0
+    keep: int = 0
     on_progress: Callable[[int, int, str], None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeptMaps:
+    """What the first images and their worst candidates look like, and their maps.
+
+    Attributes:
+        explained: The explanation of the images.
+        candidates: (k, c, h, w) the least similar candidate of each; None where none was looked at.
+        maps: (k, h, w) its maps; None likewise.
+    """
+
+    explained: Attribution
+    candidates: Images | None = None
+    maps: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,6 +93,7 @@ class StabilityMeasurement:
         changed_by_noise: Share of noisy copies that are predicted as another class.
         pulled_back: Share of candidates that had to be pulled back.
         worst: By candidate, on how many images it was the worst.
+        kept: Of the first images, as many as the plan keeps; None where it keeps none.
     """
 
     noise: Floats | None
@@ -83,6 +101,7 @@ class StabilityMeasurement:
     changed_by_noise: float
     pulled_back: float
     worst: dict[str, int]
+    kept: KeptMaps | None = None
 
 
 def measure_stability(
@@ -130,10 +149,13 @@ class _Stability:
         self._images = images.detach().cpu().to(torch.float64 if double else torch.float32)
         self._plan, self._keys = plan, keys
         self._targets: Labels = classifier.predict(self._images)
-        self._clean = self._explained(self._images)
+        self._attribution = self._explained(self._images)
+        self._clean = self._attribution.maps
         noisy = plan.copies if plan.noise is not None else 0
         near = plan.corners + 2 * _LOOKS if plan.epsilon is not None else 0
         self._looks, self._total = 0, noisy + near
+        self._nearest: Images | None = None
+        self._nearest_maps: torch.Tensor | None = None
 
     def run(self) -> StabilityMeasurement:
         noise, changed = self._under_noise()
@@ -144,12 +166,21 @@ class _Stability:
             changed_by_noise=changed,
             pulled_back=pulled,
             worst=worst,
+            kept=self._kept(),
+        )
+
+    def _kept(self) -> KeptMaps | None:
+        if not self._plan.keep:
+            return None
+        return KeptMaps(
+            explained=self._attribution, candidates=self._nearest, maps=self._nearest_maps
         )
 
     def _under_noise(self) -> tuple[Floats | None, float]:
         if self._plan.noise is None:
             return None, 0.0
-        found, changed = [], []
+        found: list[Floats] = []
+        changed = []
         for copy in range(self._plan.copies):
             drawn = self._drawn("noise", copy, lambda g, size: g.standard_normal(size))
             moved = (self._images + self._plan.noise * drawn).clamp(*self._classifier.bounds)
@@ -157,7 +188,7 @@ class _Stability:
             if same:
                 message = f"expected noise that changes every image, but {self._plan.noise:g} "
                 raise MetricFailed(f"{message}leaves image {same[0]} as it is; use more")
-            found.append(self._similar(moved))
+            found.append(self._similar(self._explained(moved).maps))
             predicted = self._classifier.predict(moved)
             changed.append(float((predicted != self._targets).double().mean()))
             self._report("noise")
@@ -166,11 +197,15 @@ class _Stability:
     def _within_epsilon(self) -> tuple[Floats | None, float, dict[str, int]]:
         if self._plan.epsilon is None:
             return None, 0.0, {}
-        found, pulled, names = [], [], []
+        found: list[Floats] = []
+        pulled, names = [], []
         for name, candidate in self._candidates(self._plan.epsilon):
             kept, share, lost = self._pulled_back(candidate)
             lost |= (candidate == self._images).flatten(1).all(dim=1)  # says nothing
-            found.append(np.where(lost.numpy(), np.inf, self._similar(kept)))
+            maps = self._explained(kept).maps
+            scores = np.where(lost.numpy(), np.inf, self._similar(maps))
+            self._keep_worst(kept, maps, scores, found)
+            found.append(scores)
             pulled.append(share)
             names.append(name)
             self._report(name)
@@ -182,6 +217,18 @@ class _Stability:
         counts = np.bincount(table.argmin(axis=0), minlength=len(names))
         worst = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
         return table.min(axis=0), float(np.mean(pulled)), worst
+
+    def _keep_worst(
+        self, candidates: Images, maps: torch.Tensor, scores: Floats, before: list[Floats]
+    ) -> None:
+        """Keep what is the least similar so far, of the images that are to be shown."""
+        count = self._plan.keep
+        if self._nearest is None or self._nearest_maps is None:
+            self._nearest, self._nearest_maps = candidates[:count].clone(), maps[:count].clone()
+            return
+        lowest = np.min(before, axis=0)
+        for at in np.flatnonzero(scores[:count] < lowest[:count]).tolist():
+            self._nearest[at], self._nearest_maps[at] = candidates[at], maps[at]
 
     def _candidates(self, epsilon: float) -> Iterator[tuple[str, Images]]:
         bounds = self._classifier.bounds
@@ -232,14 +279,13 @@ class _Stability:
             broken[rows] = self._classifier.predict(kept[rows]) != self._targets[rows]
         return kept, share, broken
 
-    def _similar(self, moved: Images) -> Floats:
-        return map_similarity(self._plan.similarity, self._clean, self._explained(moved))
+    def _similar(self, maps: torch.Tensor) -> Floats:
+        return map_similarity(self._plan.similarity, self._clean, maps)
 
-    def _explained(self, images: Images) -> torch.Tensor:
-        attribution = self._explainer.explain(
+    def _explained(self, images: Images) -> Attribution:
+        return self._explainer.explain(
             self._classifier, images, self._targets, keys=self._keys, seed=self._plan.seed
         )
-        return attribution.maps
 
     def _drawn(
         self, what: str, number: int, draw: Callable[[np.random.Generator, tuple[int, ...]], Floats]

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fgmf.gates.explanations import ExplainerSpecification
 from fgmf.gates.problems import Misfit, misfits
-from fgmf.gates.specification import Confidence, GateSpecification, RunContext
+from fgmf.gates.specification import Confidence, GateSpecification, RunContext, ShownPictures
 from fgmf.threat import parse_epsilon
 from fgmf.types import Population
 
@@ -61,6 +61,8 @@ class ExplanationStabilityGate(GateSpecification):
     confidence: Confidence = 0.95
     population: Population = "distribution"
     """Whether the verdict is about the distribution behind the images or exactly this set."""
+    pictures: ShownPictures = 2
+    """Of how many images the evidence holds pictures, for reports; 0 for confidential images."""
 
     @field_validator("epsilon")
     @classmethod

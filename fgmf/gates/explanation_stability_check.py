@@ -11,6 +11,12 @@ from fgmf.faithfulness.intervals import score_interval
 from fgmf.faithfulness.similarity import SIMILARITY_SCALE
 from fgmf.faithfulness.stability import StabilityPlan, measure_stability
 from fgmf.gates.checking import GateCheck, settled
+from fgmf.gates.explanation_pictures import (
+    captions_of,
+    change_picture,
+    sample_pictures,
+    stage_pictures,
+)
 from fgmf.gates.faithfulness_evidence import (
     explainer_evidence,
     explainer_title,
@@ -84,6 +90,7 @@ class _Check(GateCheck):
             corners=gate.corners,
             steps=gate.steps,
             seed=self.seed,
+            keep=gate.pictures if gate.save_failures else 0,
             on_progress=self.report_progress,
         )
         method = explainer(gate.explainer.name, gate.explainer.parameters)
@@ -186,8 +193,27 @@ class _Check(GateCheck):
             "changed_by_noise": measurement.changed_by_noise,
             "pulled_back": measurement.pulled_back,
             "worst_candidates": worst,
+            "pictures": self._pictures(measurement, subject),
             **subject_evidence(subject, self.classifier, population=gate.population),
         }
+
+    def _pictures(self, measurement: StabilityMeasurement, subject: MeasuredImages) -> list[Json]:
+        kept, bounds = measurement.kept, self.classifier.bounds
+        if kept is None:
+            return []
+        captions = captions_of(kept.explained, subject, count=self.gate.pictures)
+        if kept.candidates is None or kept.maps is None:
+            return sample_pictures(kept.explained, subject.images, captions, bounds)
+        count = len(captions)
+        picture = change_picture(
+            "Explanations before and after, with the same prediction",
+            (subject.images[:count], kept.candidates[:count]),
+            (kept.explained.maps[:count], kept.maps[:count]),
+            captions,
+            bounds,
+            changed="least similar neighbour",
+        )
+        return [picture, *stage_pictures(kept.explained, subject.images, captions, bounds)]
 
     def _words(self) -> str:
         gate = self.gate

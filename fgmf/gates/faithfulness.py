@@ -21,7 +21,7 @@ from fgmf.gates.explanations import (
     Replacements,
 )
 from fgmf.gates.problems import Misfit, misfits
-from fgmf.gates.specification import Confidence, GateSpecification, RunContext
+from fgmf.gates.specification import Confidence, GateSpecification, RunContext, ShownPictures
 from fgmf.types import Direction, Population
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ class FaithfulnessGate(GateSpecification):
     """Whether the verdict is about the distribution behind the images or exactly this set."""
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     """Time budget; when it is spent the outcome is INCONCLUSIVE, never PASS."""
+    pictures: ShownPictures = 2
+    """Of how many images the evidence holds pictures, for reports; 0 for confidential images."""
 
     @model_validator(mode="before")
     @classmethod

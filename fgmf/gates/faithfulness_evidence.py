@@ -8,6 +8,7 @@ from fgmf.attribution.catalogue import find_explainer
 from fgmf.canonical import tensor_digest
 from fgmf.faithfulness.catalogue import find_metric
 from fgmf.gates.examples import library_versions
+from fgmf.gates.explanation_pictures import captions_of, sample_pictures
 
 if TYPE_CHECKING:
     from fgmf.classifier import Classifier
@@ -29,6 +30,7 @@ def evidence_of_faithfulness(
     Scores of each image are listed in the order of `image_indices`, positions in the user's data
     set.
     """
+    shown = gate.pictures if gate.save_failures else 0
     compared: list[Json] = [_row(one) for one in measurement.comparisons]
     replaced: dict[str, Json] = {n: c for n, c in measurement.replaced_maps.items() if c}
     return {
@@ -38,6 +40,12 @@ def evidence_of_faithfulness(
         "target": gate.target,
         "comparisons": compared,
         "replaced_reference_maps": replaced,
+        "pictures": sample_pictures(
+            measurement.attribution,
+            measured.images,
+            captions_of(measurement.attribution, measured, count=shown),
+            classifier.bounds,
+        ),
         **subject_evidence(measured, classifier, population=gate.population),
     }
 

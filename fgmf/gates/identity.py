@@ -29,10 +29,12 @@ KEY_DIGITS: Final = 16
 NOT_MEASURED: Final = frozenset(
     {
         "confidence",
+        "explain_broken",
         "inconclusive",
         "max_seconds",
         "model",
         "name",
+        "pictures",
         "profiles",
         "required",
         "save_failures",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fgmf.gates.problems import Misfit, misfits
-from fgmf.gates.specification import GateSpecification, RunContext, Share
+from fgmf.gates.specification import GateSpecification, RunContext, Share, ShownPictures
 
 if TYPE_CHECKING:
     from fgmf.verdict import Verdict
@@ -69,6 +69,8 @@ class MaskLogGate(GateSpecification):
     """Samples whose masks are made again from their input and weights; needs `layer`."""
     layer: Annotated[str, Field(pattern=FACTORY)] | None = None
     """``package.module:function`` that returns the mask layer, for spot checks."""
+    pictures: ShownPictures = 0
+    """Of how many samples the evidence holds the mask, for reports; they need NumPy and Pillow."""
 
     @field_validator("public_key")
     @classmethod

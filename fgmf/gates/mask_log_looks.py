@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fgmf.gates.mask_log_pictures import SampleMasks
 from fgmf.mask_log import MaskLook
 from fgmf.mask_log.spot_checks import SampleChoice, check_samples
 from fgmf.verdict import Condition, Interval, Outcome
@@ -27,6 +28,7 @@ class Looks:
         gate: What is asked for.
         masks: Looks at every mask.
         choice: Chooses samples for spot checks; None where none are asked for.
+        samples: Keeps masks to be shown.
         wrong_samples: Spot checks that found another mask, in words.
         join: Joins the streams of a team's agents; None where the log is of one model.
     """
@@ -34,13 +36,15 @@ class Looks:
     gate: MaskLogGate
     masks: MaskLook
     choice: SampleChoice | None
+    samples: SampleMasks
     wrong_samples: list[str] = field(default_factory=list)
     join: DecisionJoin | None = None
 
     @property
     def observers(self) -> list[Observer]:
         """What looks at every batch."""
-        return [look for look in (self.masks, self.choice, self.join) if look is not None]
+        asked = (self.masks, self.samples, self.choice, self.join)
+        return [look for look in asked if look is not None]
 
     def check_samples(self) -> None:
         """Make the chosen masks again.
@@ -100,6 +104,7 @@ class Looks:
         """Return what was looked at."""
         evidence: dict[str, Json] = {
             "masks_looked_at": self.masks.samples,
+            "pictures": self.samples.pictures(),
             "policies": [
                 {
                     "quantity": condition.quantity,
@@ -143,7 +148,8 @@ def looks_of(gate: MaskLogGate, path: Path, *, seed: int) -> Looks:
     if gate.spot_checks:
         directory = LogDirectory(path=path)
         choice = SampleChoice(directory=directory, count=gate.spot_checks, seed=seed)
-    return Looks(gate=gate, masks=masks, choice=choice)
+    shown = gate.pictures if gate.save_failures else 0
+    return Looks(gate=gate, masks=masks, choice=choice, samples=SampleMasks(count=shown))
 
 
 def _counts_pixels(gate: MaskLogGate) -> bool:

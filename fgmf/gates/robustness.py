@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from fgmf.attacks.catalogue import attack_names
 from fgmf.attacks.suites import suite_names
+from fgmf.gates.explanations import ExplainerSpecification
 from fgmf.gates.problems import Misfit, misfits, one_of_the_keys
 from fgmf.gates.robustness_attacks import attack_entry, attack_misfits
 from fgmf.gates.specification import Confidence, GateSpecification, RunContext, Share
@@ -124,6 +125,8 @@ class RobustnessGate(GateSpecification):
     """Target class of the targeted criterion."""
     top_k: Count | None = None
     """k of the top-k criterion: an image is broken when its label is not among the top k."""
+    explain_broken: ExplainerSpecification | None = None
+    """Explainer that draws what decisions rest on before and after an attack, for reports."""
 
     @field_validator("epsilon")
     @classmethod

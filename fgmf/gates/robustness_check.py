@@ -14,6 +14,7 @@ from fgmf.gates.examples import save_examples
 from fgmf.gates.leniency import observe_leniency
 from fgmf.gates.robustness_attacks import gate_plans
 from fgmf.gates.robustness_evidence import evidence_of, rerun_of
+from fgmf.gates.robustness_explaining import explained_examples
 from fgmf.gates.robustness_sources import add_sources, prepare_sources
 from fgmf.preflight.policy import in_order, judge_observations
 from fgmf.robustness import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from fgmf.gates.robustness import RobustnessGate
     from fgmf.gates.specification import RunContext
     from fgmf.gates.subject import MeasuredImages
-    from fgmf.types import Images, Labels
+    from fgmf.types import Images, Json, Labels
 
 
 def check_robustness(
@@ -94,6 +95,7 @@ class _Check(GateCheck):
         cache = self._cache(plan)
         with self.guarded():
             measurement = self._measured(subject, replace(plan, cache=cache))
+            explained = self._explained(measurement, subject)
         self.elsewhere = Cost(cached_images=measurement.cost.cached_images)
         self.elsewhere += plan.sources.passes(besides=self.classifier) - surrogates_before
         if self.context.processes is not None:
@@ -102,7 +104,19 @@ class _Check(GateCheck):
         self.elsewhere += plan.sources.trained
         if cache is not None:  # past the guard: an error of the model would be forgotten otherwise
             cache.write()
-        return self._verdict(measurement, subject, plan)
+        verdict = self._verdict(measurement, subject, plan)
+        return replace(verdict, evidence={**verdict.evidence, **explained})
+
+    def _explained(
+        self, measurement: RobustnessMeasurement, subject: MeasuredImages
+    ) -> dict[str, Json]:
+        """Pictures of what broke, where the gate asks for them and images may be shown."""
+        gate = self.gate
+        if gate.explain_broken is None or not gate.save_failures:
+            return {}
+        return explained_examples(
+            gate.explain_broken, self.classifier, measurement.examples, subject, seed=self.seed
+        )
 
     def _remark(self, subject: MeasuredImages, plans: tuple[AttackPlan, ...]) -> None:
         """Add what is to be said of a gate that nearly every model passes."""

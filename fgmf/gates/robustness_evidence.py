@@ -19,8 +19,11 @@ from fgmf.gates.identity import (
     image_evidence,
 )
 from fgmf.gates.robustness_attacks import suite_of
+from fgmf.statistics import binomial_interval, hypergeometric_interval
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from fgmf.classifier import Classifier
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from fgmf.robustness.plan import AttackRecord
     from fgmf.threat import ThreatModel
     from fgmf.types import Json
+
+_CURVE_STEPS = 20
 
 
 def evidence_of(
@@ -47,6 +52,18 @@ def evidence_of(
     def named(flags: torch.Tensor) -> list[Json]:
         return [measured.indices[at] for at in flags.nonzero().flatten().tolist()]
 
+    count = len(measurement.labels)
+
+    def share_interval(good: int) -> dict[str, Json]:
+        """Of a share that nothing is asked of: where it lies, counted once."""
+        if gate.population == "dataset":
+            found = hypergeometric_interval(
+                good, count, population=measured.dataset_size, confidence=gate.confidence
+            )
+        else:
+            found = binomial_interval(good, count, confidence=gate.confidence)
+        return {"lower": found.lower, "upper": found.upper, "confidence": found.confidence}
+
     unverified = {at for record in measurement.records for at in record.unverified}
     suite = suite_of(gate, gradient_available=classifier.gradient_available)
     still = [at for at in sorted(unverified) if not bool(measurement.broken[at])]
@@ -59,8 +76,9 @@ def evidence_of(
         "target": gate.target,
         "top_k": gate.top_k,
         "suite": None if suite is None else suite.name,
-        "attacks": _attack_rows(measurement, measured),
+        "attacks": _attack_rows(measurement, measured, share_interval, epsilon=threat.epsilon),
         "clean_accuracy": _share(measurement.clean_correct),
+        "clean_interval": share_interval(int(measurement.clean_correct.sum())),
         "robust_accuracy": _share(measurement.robust) if measurement.certain else None,
         "per_class": _per_class(measurement),
         "population": gate.population,
@@ -143,7 +161,13 @@ def rerun_of(
     return Rerun(recipe={"repeat": plan, **recipe}, starts=starts)
 
 
-def _attack_rows(measurement: RobustnessMeasurement, measured: MeasuredImages) -> list[Json]:
+def _attack_rows(
+    measurement: RobustnessMeasurement,
+    measured: MeasuredImages,
+    share_interval: Callable[[int], dict[str, Json]],
+    *,
+    epsilon: float,
+) -> list[Json]:
     """One row per attack; where it looked for the nearest example, its distance by image."""
     return [
         {
@@ -157,6 +181,7 @@ def _attack_rows(measurement: RobustnessMeasurement, measured: MeasuredImages) -
             "no_start": len(record.no_start),
             "failed": len(record.failures),
             **_radii(record, measured),
+            **_curve(record, measurement, share_interval, epsilon=epsilon),
         }
         for record in measurement.records
     ]
@@ -167,6 +192,31 @@ def _radii(record: AttackRecord, measured: MeasuredImages) -> dict[str, Json]:
         return {}
     found = {at: radius for at, radius in sorted(record.radii.items()) if math.isfinite(radius)}
     return {"radii": {str(measured.indices[at]): radius for at, radius in found.items()}}
+
+
+def _curve(
+    record: AttackRecord,
+    measurement: RobustnessMeasurement,
+    share_interval: Callable[[int], dict[str, Json]],
+    *,
+    epsilon: float,
+) -> dict[str, Json]:
+    """Accuracy over epsilon as a minimum-norm attack tells it, up to twice the gate's epsilon.
+
+    Only of an attack that looked at every image that is right without one: others would know
+    nothing of what broke before. It is the attack's own word, of which the verdict re-verifies
+    what lies within epsilon.
+    """
+    right = measurement.clean_correct.nonzero().flatten().tolist()
+    if not right or record.failures or set(record.radii) != set(right):
+        return {}
+    steps = [2 * epsilon * at / _CURVE_STEPS for at in range(_CURVE_STEPS + 1)]
+    points: list[Json] = []
+    for reach in steps:
+        standing = sum(record.radii[at] > reach for at in right)
+        accuracy = standing / len(measurement.labels)
+        points.append({"epsilon": reach, "accuracy": accuracy, **share_interval(standing)})
+    return {"curve": points}
 
 
 def _per_class(measurement: RobustnessMeasurement) -> dict[str, Json]:

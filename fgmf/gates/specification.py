@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Confidence = Annotated[float, Field(ge=0.5, lt=1.0)]
+ShownPictures = Annotated[int, Field(ge=0, le=8)]
 GateName = Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9._=@/-]*)?$", max_length=120)]
 
 

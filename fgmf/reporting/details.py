@@ -69,6 +69,7 @@ def render_details(verdict: Verdict) -> str:
         _findings(verdict),
         _images(verdict),
         _artifacts(verdict),
+        _unexplained(verdict),
         _cost(verdict),
         _reproduce(verdict),
     )
@@ -183,6 +184,12 @@ def _images(verdict: Verdict) -> Iterable[str]:
         indices = integers_of(verdict.evidence, key)
         if indices:
             yield f"{words}: {len(indices)}, at {shown_indices(indices)}"
+
+
+def _unexplained(verdict: Verdict) -> Iterable[str]:
+    why = text_of(verdict.evidence, "no_explanations")
+    if why:
+        yield f"broken images are not explained: {why}"
 
 
 def _artifacts(verdict: Verdict) -> Iterable[str]:

@@ -10,10 +10,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from fgmf.reporting.charts import HEIGHT, WIDTH, IntervalBar, curves_of, interval_bar
+from fgmf.reporting.charts import IntervalBar, interval_bar
+from fgmf.reporting.curves import HEIGHT, WIDTH, curve_charts
 from fgmf.reporting.details import render_details
 from fgmf.reporting.document import report_document
+from fgmf.reporting.further_panels import export_facts, further_panels
+from fgmf.reporting.galleries import Gallery, galleries_of
 from fgmf.reporting.headline import describe_condition, render_headline
+from fgmf.reporting.histories import HISTORY_HEIGHT, HISTORY_WIDTH, histories_of
 from fgmf.reporting.panels import LogFacts, Panel, changes_of, log_facts, panels_of
 from fgmf.reporting.rows import TableRow, counted, ordered, table_row
 from fgmf.reporting.text import first_line, printable
@@ -46,6 +50,8 @@ class _Section:
         pictures: Name and address.
         panels: Evidence to look at.
         log: Head and streams of a mask log.
+        facts: Of an exported file.
+        galleries: Pictures of its evidence.
         evidence: JSON, cut where it is long.
     """
 
@@ -61,6 +67,8 @@ class _Section:
     pictures: list[tuple[str, str]]
     panels: list[Panel]
     log: LogFacts | None
+    facts: list[tuple[str, str]]
+    galleries: list[Gallery]
     evidence: str
 
 
@@ -90,8 +98,10 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters["printable"] = printable
+    shown = ordered(verdicts)
     sections = [
-        _section(verdict, f"gate-{at}", pictures) for at, verdict in enumerate(ordered(verdicts))
+        _section(verdict, f"gate-{at}", pictures, galleries)
+        for at, (verdict, galleries) in enumerate(zip(shown, galleries_of(shown), strict=True))
     ]
     worst = next((section.outcome for section in sections), "error")
     return environment.get_template("report.html.j2").render(
@@ -99,15 +109,20 @@ def render_page(
         worst=worst,
         facts=_facts(run),
         sections=sections,
-        curves=curves_of(verdicts),
+        charts=curve_charts(verdicts),
+        history=histories_of(run),
         changes=changes_of(run),
         width=WIDTH,
         height=HEIGHT,
+        history_width=HISTORY_WIDTH,
+        history_height=HISTORY_HEIGHT,
         version=_version(),
     )
 
 
-def _section(verdict: Verdict, anchor: str, pictures: Mapping[str, str]) -> _Section:
+def _section(
+    verdict: Verdict, anchor: str, pictures: Mapping[str, str], galleries: list[Gallery]
+) -> _Section:
     (entry,) = cast("list[Any]", report_document([verdict], run={})["verdicts"])
     main = verdict.conditions[0] if verdict.conditions else None
     return _Section(
@@ -121,14 +136,20 @@ def _section(verdict: Verdict, anchor: str, pictures: Mapping[str, str]) -> _Sec
         findings=sorted(verdict.findings, key=lambda f: (f.waived, _SEVERITIES.index(f.severity))),
         details=render_details(verdict),
         pictures=[(printable(n), pictures[n]) for n in verdict.artifacts if n in pictures],
-        panels=panels_of(verdict),
+        panels=[*panels_of(verdict), *further_panels(verdict)],
+        facts=export_facts(verdict),
         log=log_facts(verdict),
-        evidence=_shortened(json.dumps(entry["evidence"], indent=1)),
+        galleries=galleries,
+        evidence=_shortened(json.dumps(_without_pictures(entry["evidence"]), indent=1)),
     )
 
 
 def _condition(condition: Condition) -> tuple[str, str, IntervalBar | None]:
     return describe_condition(condition), condition.outcome.value, interval_bar(condition)
+
+
+def _without_pictures(evidence: Mapping[str, Json]) -> dict[str, Json]:
+    return {key: value for key, value in evidence.items() if key != "pictures"}
 
 
 def _shortened(text: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from fgmf.verdict import Verdict
 
-_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _MOST_BYTES: Final = 8 * 2**20
 """Of all pictures together: a page that a mail program refuses shows nothing."""
 
@@ -37,7 +37,7 @@ def pictures_of(verdicts: Sequence[Verdict], *, root: Path) -> dict[str, str]:
             contents = path.read_bytes() if path.stat().st_size <= left else b""
         except OSError:
             continue
-        if contents.startswith(_SIGNATURE):
+        if contents.startswith(PNG_SIGNATURE):
             left -= len(contents)
             found[name] = f"data:image/png;base64,{base64.b64encode(contents).decode()}"
     return found

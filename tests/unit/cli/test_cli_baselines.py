@@ -170,3 +170,21 @@ def test_what_cannot_be_compared_has_its_exit_codes(shop: Any) -> None:
     result = shop.run("compare", "before.json", "other.json")
     assert result.exit_code == 5
     assert "no gate could be compared" in result.output
+
+
+def test_a_history_grows_and_is_in_the_report(shop: Any) -> None:
+    shop.write(shop.head, GATE)
+    options = ("check", "--history", "history.jsonl", "--report", "json:r.json")
+    assert shop.run(*options).exit_code == 0
+    result = shop.run(*options, "--report", "html:r.html")
+    assert result.exit_code == 0, result.output
+    assert "history: history.jsonl" in result.output
+    report = json.loads((shop.directory / "r.json").read_text())
+    jsonschema.validate(report, report_schema())
+    assert len(report["run"]["history"]) == 2
+    assert "edge over 2 runs" in (shop.directory / "r.html").read_text()
+    path = shop.directory / "history.jsonl"
+    path.write_text(path.read_text()[:-5])
+    result = shop.run(*options)
+    assert result.exit_code == 5
+    assert "line 2: cut off" in result.output

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_models import CurvedModel, LinearModel, classify, make_images
+from tiny_models import CurvedModel, LinearModel, classify, convolved, make_images
 from tiny_onnx import export
 from torch import nn
 
@@ -225,3 +225,47 @@ def test_wrong_specifications_are_refused(values: dict[str, Any], problem: str) 
     with pytest.raises(InvalidGateFile) as caught:
         ExplanationStabilityGate(**{**BOTH, **values})
     assert problem in str(caught.value)
+
+
+def test_pictures_show_explanations_before_and_after() -> None:
+    model = CurvedModel(3)
+    verdict = check(model, explainer="gradient-times-input", pictures=3)
+    (picture,) = verdict.evidence["pictures"]
+    assert picture["columns"] == [
+        *("image", "least similar neighbour", "change, amplified", "explanation before", "after")
+    ]
+    assert len(picture["rows"]) == 3
+    before, after = picture["rows"][0]["tiles"][:2]
+    assert before != after
+    noise = {"epsilon": None, "min_adversarial_similarity": None}
+    (maps,) = check(model, explainer="gradient-times-input", **noise).evidence["pictures"]
+    assert maps["columns"] == ["image", "map", "overlay"]
+    stages = check(convolved(), explainer="pgca", **noise).evidence["pictures"][1]
+    assert stages["columns"][0] == "image"
+    assert {"zero-occlusion", "grad-cam-plus-plus"} <= set(stages["columns"])
+    assert len(stages["rows"][0]["tiles"]) == len(stages["columns"]) >= 1 + 5
+
+
+@pytest.mark.parametrize("hidden", [{"pictures": 0}, {"save_failures": False}])
+def test_confidential_images_are_not_shown(hidden: dict[str, Any]) -> None:
+    assert check(**hidden).evidence["pictures"] == []
+
+
+def test_the_neighbour_that_is_shown_is_the_least_similar_one() -> None:
+    from fgmf.attribution.building import explainer
+    from fgmf.faithfulness.similarity import map_similarity
+    from fgmf.faithfulness.stability import StabilityPlan, measure_stability
+
+    subject = classify(CurvedModel(3))
+    images = make_images(8, margin=0.1)
+    plan = StabilityPlan(similarity="cosine", epsilon=0.05, steps=3, keep=8)
+    method = explainer("gradient-times-input", {})
+    keys = [str(at) for at in range(8)]
+    found = measure_stability(method, subject, images, plan, keys=keys)
+    assert found.kept is not None
+    assert found.kept.maps is not None
+    again = map_similarity("cosine", found.kept.explained.maps, found.kept.maps)
+    assert again == pytest.approx(found.adversarial)
+    candidates = found.kept.candidates
+    assert candidates is not None
+    assert float((candidates - images).abs().max()) <= 0.05 + 1e-6  # float32 rounding

@@ -150,3 +150,30 @@ assert MaskLogGate(path={str(log.path)!r}, head={log.head!r}).check().passed
 assert not {{"torch", "numpy", "typer"}} & set(sys.modules), sorted(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_masks_of_samples_are_shown_evenly(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log")
+    (picture,) = _check(log.path, pictures=2).evidence["pictures"]
+    rows = picture["rows"]
+    assert 1 <= len(rows) <= 2
+    assert all(row["caption"].startswith("stream train-0, record ") for row in rows)
+    assert "pictures" not in _check(tmp_path / "gone").evidence
+    assert _check(log.path, pictures=0).evidence["pictures"] == []
+
+
+def test_kept_masks_lie_evenly_and_can_be_taken_up() -> None:
+    from fgmf.gates.mask_log_pictures import SampleMasks
+
+    samples = SampleMasks(count=3)
+    for number in range(21):
+        if number % samples.stride == 0:
+            samples.kept.append((number, f"batch {number}", "tile"))
+            if len(samples.kept) > samples.count:
+                samples.stride *= 2
+                samples.kept = [e for e in samples.kept if e[0] % samples.stride == 0]
+        samples.seen += 1
+    assert [number for number, _, _ in samples.kept] == [0, 8, 16]
+    other = SampleMasks(count=3)
+    other.restore(samples.as_document())  # type: ignore[arg-type]
+    assert other == samples

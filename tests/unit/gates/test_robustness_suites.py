@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_models import CurvedModel, classify, make_images
+from tiny_models import CurvedModel, classify, convolved, make_images
 
 from fgmf.attacks import extensions
 from fgmf.attacks.entries import CatalogueEntry, Parameter
@@ -292,3 +292,48 @@ def test_candidates_of_nan_are_failures_on_a_model_that_hides_them(
     verdict = check(Cleans(), attacks=("nudge",), min_robust_accuracy=0.0)
     assert verdict.outcome is Outcome.ERROR
     assert "its candidate is NaN or infinite" in verdict.reason
+
+
+def test_a_curve_by_radius_counts_what_stands(check: Check) -> None:
+    verdict = check(
+        CurvedModel(3),
+        labels=CurvedModel(3)(make_images(60, margin=0.02)).argmax(dim=1),
+        attacks=("minimum-norm",),
+        epsilon=0.02,
+        images=30,
+        min_robust_accuracy=0.0,
+    )
+    row: Any = verdict.evidence["attacks"][0]
+    assert row["curve"][0]["accuracy"] == 1.0
+    for point in row["curve"]:
+        standing = sum(radius > point["epsilon"] for radius in row["radii"].values())
+        assert point["accuracy"] == standing / 30
+        assert point["lower"] <= point["accuracy"] <= point["upper"]
+    behind = check(attacks=("fgsm", "minimum-norm"), epsilon=0.05, images=30)
+    rows: Any = behind.evidence["attacks"]
+    assert rows[0]["broken"] > 0
+    assert "curve" not in rows[1]
+
+
+def test_broken_images_are_explained_where_it_is_asked(check: Check) -> None:
+    labels = convolved()(make_images(60, margin=0.02)).argmax(dim=1)
+    options: dict[str, Any] = {"epsilon": 0.2, "images": 30, "labels": labels}
+    plain = check(convolved(), **options)
+    assert "pictures" not in plain.evidence
+    verdict = check(convolved(), explain_broken={"name": "pgca"}, **options)
+    assert verdict.evidence["configuration"] == plain.evidence["configuration"]
+    assert verdict.evidence["images"] == plain.evidence["images"]
+    change, before, after = verdict.evidence["pictures"]  # type: ignore[misc]
+    assert len(change["rows"]) == 4  # type: ignore[arg-type,call-overload,index]
+    assert change["columns"][1] == "adversarial"  # type: ignore[call-overload,index]
+    titles = [picture["title"] for picture in (before, after)]  # type: ignore[call-overload,index]
+    assert [title.rpartition(", ")[2] for title in titles] == [  # type: ignore[union-attr]
+        "before the attack",
+        "after the attack",
+    ]
+    assert verdict.cost.forward_passes > plain.cost.forward_passes
+    hidden = check(convolved(), explain_broken="gradient", save_failures=False, **options)
+    assert "pictures" not in hidden.evidence
+    none = check(explain_broken="pgca", epsilon=0.05, images=30)
+    assert none.evidence["no_explanations"]
+    assert none.outcome is check(epsilon=0.05, images=30).outcome

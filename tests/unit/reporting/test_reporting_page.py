@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fgmf.errors import InvalidInput
-from fgmf.reporting.charts import HEIGHT, curves_of, interval_bar
+from fgmf.reporting.charts import interval_bar
+from fgmf.reporting.curves import HEIGHT, curve_charts
 from fgmf.reporting.markdown import MOST_BYTES, render_markdown
 from fgmf.reporting.page import render_page
 from fgmf.reporting.pictures import pictures_of
@@ -154,13 +155,14 @@ def test_a_curve_goes_through_gates_that_differ_in_epsilon_alone() -> None:
     other = dataclasses.replace(
         gate("l2", Outcome.FAIL), evidence={**family[0].evidence, "norm": "l2"}
     )
-    (curve,) = curves_of([*family, other])
+    (chart,) = curve_charts([*family, other])
+    (curve,) = chart.curves
     low, high = curve.points
     assert low.x < high.x
     assert low.y < high.y  # downwards: less robust
     assert low.high < low.y < low.low < HEIGHT
     assert "Robust accuracy over epsilon" in page_of(*family)
-    assert curves_of([family[0], other]) == []
+    assert curve_charts([family[0], other]) == []
 
 
 def test_a_bar_holds_values_that_are_no_shares() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fgmf.reporting.further_panels import export_facts, further_panels
 from fgmf.reporting.page import render_page
 from fgmf.reporting.panels import changes_of, log_facts, panels_of
 from fgmf.verdict import Outcome, Verdict
@@ -133,3 +134,45 @@ def test_everything_is_on_the_page_and_escaped() -> None:
     marks = [float(x) for x in re.findall(r'class="mark \w+" x="([\d.]+)"', page)]
     assert len(marks) == 3 + 2 + 3 + 2
     assert all(0 <= x <= 394 for x in marks)
+
+
+def test_self_tests_stand_beside_random_search() -> None:
+    evidence = {
+        "test_success": 0.97,
+        "random_search_success": 0.2,
+        "scaling": {"1": {"robust_accuracy": 0.4}, "100": {"robust_accuracy": 0.9}},
+    }
+    found, scaled = further_panels(verdict(evidence))
+    assert [row.words for row in found.rows] == ["0.970", "0.200"]
+    assert [row.marks[0].place for row in scaled.rows] == [40.0, 90.0]
+    assert further_panels(verdict({"test_success": 7, "scaling": "none"}))[0].rows[0].marks == ()
+    assert further_panels(verdict({})) == []
+
+
+def test_a_file_stands_beside_its_source() -> None:
+    evidence = {
+        "artefact": "m.onnx",
+        "source_robust_accuracy": 0.5,
+        "robust_accuracy": 0.45,
+        "clean_accuracy": 0.9,
+    }
+    (panel,) = further_panels(verdict(evidence))
+    assert [row.words for row in panel.rows] == ["0.900", "0.500", "0.450"]
+
+
+def test_provenance_is_words_and_escaped() -> None:
+    evidence = {
+        "artefact": "<b>m.onnx",
+        "graph": "sha256:1",
+        "mask_log": {"run": "r", "head": "sha256:2"},
+        "verdicts": [{"gate": "robust", "outcome": "pass"}],
+    }
+    shown = verdict(evidence)
+    assert export_facts(shown)[-2:] == [
+        ("mask log", "run r, head sha256:2"),
+        ("recorded gate", "robust: pass"),
+    ]
+    page = render_page([shown], run={}, pictures={})
+    assert "&lt;b&gt;m.onnx" in page
+    assert "<b>m.onnx" not in page
+    assert export_facts(verdict({})) == []

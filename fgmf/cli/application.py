@@ -386,19 +386,3 @@ def train(
         from fgmf.cli.training import run_train
 
         raise typer.Exit(run_train(recipe, restart=restart))
-
-
-@application.command()
-def schema(
-    document: Annotated[Literal["gatefile", "recipe", "report"], typer.Argument(help="Which one.")],
-) -> None:
-    """Print the JSON Schema of the gate file or a recipe file (for editors), or of the report."""
-    with exits():
-        import json
-
-        from fgmf.gatefile import json_schema
-        from fgmf.pipeline import recipe_schema
-        from fgmf.reporting import report_schema
-
-        schemas = {"gatefile": json_schema, "recipe": recipe_schema, "report": report_schema}
-        typer.echo(json.dumps(schemas[document](), indent=2))

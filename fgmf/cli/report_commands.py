@@ -1,4 +1,4 @@
-"""The commands that are about reports: they measure nothing and load no model."""
+"""The commands about reports and schemas: they measure nothing and load no model."""
 
 from __future__ import annotations
 
@@ -84,3 +84,19 @@ def check_evidence(
         from fgmf.cli.evidencing import run_check_evidence
 
         raise typer.Exit(run_check_evidence(envelope, public_key=public_key))
+
+
+@report_application.command()
+def schema(
+    document: Annotated[Literal["gatefile", "recipe", "report"], typer.Argument(help="Which one.")],
+) -> None:
+    """Print the JSON Schema of the gate file or a recipe file (for editors), or of the report."""
+    with exits():
+        import json
+
+        from fgmf.gatefile import json_schema
+        from fgmf.pipeline import recipe_schema
+        from fgmf.reporting import report_schema
+
+        schemas = {"gatefile": json_schema, "recipe": recipe_schema, "report": report_schema}
+        typer.echo(json.dumps(schemas[document](), indent=2))

@@ -3,8 +3,8 @@
 For CNN, ViT and hybrid, standard and robust, at some shares of removed units:
 
     before   the pruned network as it is: units with the lowest scores on its own recipe's loss
-    after    taken out for good, and trained two more epochs by that recipe on 4000 images; at 50 %
-             of the robust ones also ten epochs on the images that they were trained on
+    after    taken out for good, and trained two more epochs by that recipe on 4000 images; longer
+             and other repairs: `benchmarks.export_repair`
     file     exported to ONNX; bytes, also compressed; gate measurements on 1000 test images
 
 `python -m benchmarks.export_study` computes what is missing, cell by cell, into the cache, then
@@ -39,7 +39,6 @@ SHARES = (0.0, 0.5, 0.8, 0.9)
 VIT_SHARES = (0.0, 0.5, 0.73, 0.8, 0.9)
 TESTED = 1000
 EPOCHS = 2
-LONG = 10
 VERSION = 1
 _PEAK = {"cnn": 4e-3, "vit": 2e-3, "hybrid": 2e-3}
 _PGD = {"steps": 20}
@@ -194,7 +193,6 @@ def main() -> None:
         for kind in KINDS
         for share in shares_of(architecture)
     ]
-    wanted += [(architecture, "robust", 0.5, LONG) for architecture in ARCHITECTURES]
     if asked.cached:
         wanted = [one for one in wanted if (folder() / f"{name_of(*one)}.json").is_file()]
     cells = [cell(*one) for one in wanted]

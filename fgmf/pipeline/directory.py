@@ -52,6 +52,11 @@ class TrainingDirectory:
         return self.path / "metrics.jsonl", self.path / "metrics.csv"
 
     @property
+    def pattern(self) -> Path:
+        """Which weights are gone at the end, where the recipe prunes."""
+        return self.path / "pattern.safetensors"
+
+    @property
     def mask_log(self) -> Path:
         """Evidence of masks."""
         return self.path / "mask-log"
@@ -85,7 +90,14 @@ class TrainingDirectory:
 
     @property
     def _files(self) -> tuple[Path, ...]:
-        return (self.recipe, self.manifest, self.checkpoint, self.weights, *self.metrics)
+        return (
+            self.recipe,
+            self.manifest,
+            self.checkpoint,
+            self.weights,
+            self.pattern,
+            *self.metrics,
+        )
 
     def clear(self) -> None:
         """Remove what an earlier training wrote; other files stay.

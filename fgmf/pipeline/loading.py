@@ -25,6 +25,7 @@ from fgmf.pipeline.tables import (
     EngineTable,
     MaskLogTable,
     OptimizerTable,
+    PruningTable,
     RampTable,
     RecipeHeadTable,
     ScheduleTable,
@@ -54,6 +55,7 @@ _OPTIONAL: Final[Mapping[str, type[BaseModel]]] = {
     "collapse": CollapseTable,
     "validation": ValidationTable,
     "mask_log": MaskLogTable,
+    "pruning": PruningTable,
 }
 TABLES: Final[Mapping[str, type[BaseModel]]] = {**_NEEDED, **_DEFAULTED, **_OPTIONAL}
 KEYS: Final = (*_HEAD, "defence", "ramps", *TABLES)
@@ -82,6 +84,7 @@ class TrainingPlan:
         collapse: The monitor, or None.
         validation: Robust accuracy after epochs, or None.
         mask_log: Evidence of every mask, or None.
+        pruning: What goes while it is trained, or None.
     """
 
     path: Path
@@ -102,6 +105,7 @@ class TrainingPlan:
     collapse: CollapseTable | None = None
     validation: ValidationTable | None = None
     mask_log: MaskLogTable | None = None
+    pruning: PruningTable | None = None
 
 
 @dataclass(kw_only=True)
@@ -245,11 +249,26 @@ def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
         reader.report("teacher", f"{expected} for {defence.name}", "none" if needed else "one")
     if "mask_log" in found:
         _check_mask_log(reader, found)
+    _check_pruning(reader, found.get("pruning"))
     validation = found.get("validation")
     if defence.budget is None and validation is not None and validation.epsilon is None:
         reader.report("validation.epsilon", "a budget, as the defence has none", "nothing")
     if defence.budget is None and "collapse" in found:
         reader.report("collapse", "a defence with a budget, which it looks for", defence.name)
+
+
+def _check_pruning(reader: _Reader, table: PruningTable | None) -> None:
+    if table is None:
+        return
+    by_shape = table.structure == "n-of-m"
+    if by_shape != (table.share is None):
+        expected = "no share, which n and m say" if by_shape else "a share above 0 and below 1"
+        got = "nothing" if table.share is None else f"{table.share}"
+        reader.report("pruning.share", f"{expected}, for {table.structure}", got)
+    if by_shape and table.n >= table.m:
+        reader.report("pruning.n", f"fewer than m = {table.m}", str(table.n))
+    if not by_shape and table.end < table.begin:
+        reader.report("pruning.end", f"no less than begin = {table.begin}", str(table.end))
 
 
 def _check_mask_log(reader: _Reader, found: Mapping[str, Any]) -> None:

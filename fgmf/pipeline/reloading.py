@@ -13,6 +13,7 @@ from fgmf.pipeline.building import ImageFacts, build_model
 from fgmf.pipeline.directory import TrainingDirectory, file_digest
 from fgmf.pipeline.loading import plan_of
 from fgmf.pipeline.manifest import read_manifest, weights_digest
+from fgmf.pipeline.pruning import check_pattern
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,8 @@ def load_trained(path: Path) -> nn.Module:
         In evaluation mode, on the CPU.
 
     Raises:
-        StaleEvidence: There is no finished training, or its weights are others than it wrote.
+        StaleEvidence: There is no finished training, or its weights or their zeros are others than
+            it wrote.
     """
     directory = TrainingDirectory(path=path)
     manifest = read_manifest(directory.manifest)
@@ -51,4 +53,6 @@ def load_trained(path: Path) -> nn.Module:
         raise StaleEvidence(f"expected weights of this model in {path}, got: {reason}") from error
     if weights_digest(model.state_dict()) != result["weights"]:
         raise StaleEvidence(f"expected the weights that {path} names in its manifest, got others")
+    if plan.pruning is not None and not (result["stopped"] and not result.get("pattern")):
+        check_pattern(directory.pattern, str(result.get("pattern", "")), model)
     return model.eval()

@@ -39,8 +39,10 @@ from fgmf.pipeline.manifest import (
     weights_digest,
 )
 from fgmf.pipeline.masks import MaskLogging
+from fgmf.pipeline.pruning import build_pruning, held_pattern
 from fgmf.pipeline.reloading import load_trained
 from fgmf.pipeline.validation import Validation
+from fgmf.sparsity import save_pattern
 from fgmf.threat import ThreatModel
 from fgmf.training import (
     CheckpointWriter,
@@ -153,6 +155,7 @@ class _Training:
         self.identity = identity_of(plan, self.samples, self.model, name)
         self.earlier: dict[str, Any] | None = None
         self._masks: MaskLogging | None = None
+        self._pruning = build_pruning(plan, self.samples, self.recipe)
 
     def run(self) -> TrainingOutcome:
         before = self._agreed() if self.request.processes else self._before()
@@ -168,9 +171,11 @@ class _Training:
         finally:
             head = "" if self._masks is None else self._masks.close()
         if self.request.first:
+            pruned = self._pruned()
             weights_of(self.model, self.directory.weights)
             state = "stopped" if report.stopped else "finished"
-            result = {**self._result(report), **({"mask_log_head": head} if head else {})}
+            named = {"mask_log_head": head} if head else {}
+            result = {**self._result(report), **named, **pruned}
             self._write_manifest(state, run.step, result)
             self.directory.checkpoint.unlink(missing_ok=True)
         return self._outcome(report.steps, report.stopped, already=False)
@@ -243,7 +248,8 @@ class _Training:
         if plan.mask_log is not None:
             self._masks = MaskLogging(directory.mask_log, self.identity)
         masks: list[Callback] = [] if self._masks is None else [self._masks]
-        callbacks = masks
+        pruning: list[Callback] = [] if self._pruning is None else [self._pruning]
+        callbacks = [*masks, *pruning]
         if self.request.first:
             callbacks += [*self.request.callbacks, *self._watching()]
         if peers is None:
@@ -262,6 +268,17 @@ class _Training:
             callbacks=callbacks,
             peers=None if peers is None else TrainingPeers(rank=peers.rank, count=peers.count),
         )
+
+    def _pruned(self) -> dict[str, Any]:
+        """Write what is gone; say it for the manifest."""
+        if self._pruning is None:
+            return {}
+        pattern = held_pattern(self._pruning, self.model)
+        if pattern is None:
+            return {"pruned_share": 0.0}
+        save_pattern(pattern, self.directory.pattern)
+        share = pattern.share_removed(self.model)
+        return {"pattern": pattern.digest, "pruned_share": share}
 
     def _watching(self) -> list[Callback]:
         """What looks at the training and writes numbers."""

@@ -169,6 +169,33 @@ class TeacherTable(Table):
     """Of a finished `fgmf train`, from the recipe file's."""
 
 
+class PruningTable(Table):
+    """``[pruning]``: channels, heads, units or weights that go while the model is trained."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Of units or weights that are gone at the end; not for `n-of-m`, which says it itself."""
+    structure: Literal["units", "weights", "n-of-m"] = "units"
+    """Units can be taken out of the model afterwards; single weights only become zero."""
+    scores: Literal["gradient", "magnitude"] = "gradient"
+    """On the defence's own loss, or the absolute value of the weight."""
+    scope: Literal["layer", "global"] = "layer"
+    """The share of every layer, or of all together."""
+    n: Count = 2
+    m: Count = 4
+    """For `n-of-m`: so many neighbours, of which N stay."""
+    besides: tuple[str, ...] = ()
+    """Names of layers that are left alone."""
+    begin: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Part of the training at which pruning begins."""
+    end: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    """And at which the share is reached; the rest of the training repairs."""
+    shape: Literal["one-shot", "linear", "cubic"] = "cubic"
+    rounds: Count = 8
+    """So many times in between the choice is made anew."""
+    images: Count = 512
+    """On which gradient scores are taken."""
+
+
 class MaskLogTable(Table):
     """``[mask_log]``: every mask of the training, as evidence; needs ``[sgam]``.
 

@@ -11,6 +11,7 @@ A `SparsityPattern` is a value: saved, compared, applied, and checked to have st
 
 from __future__ import annotations
 
+from fgmf.sparsity.callback import ScheduledPruning
 from fgmf.sparsity.compaction import Compaction, compact
 from fgmf.sparsity.files import load_pattern, save_pattern
 from fgmf.sparsity.pattern import SparsityPattern, TensorPattern
@@ -28,6 +29,7 @@ __all__ = [
     "Pruner",
     "PruningSchedule",
     "RemovalPlan",
+    "ScheduledPruning",
     "SparsityPattern",
     "TensorPattern",
     "UnitGroup",

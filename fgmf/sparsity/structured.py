@@ -1,12 +1,14 @@
 """From scores of weights to a pattern of whole units: channels, heads, hidden units.
 
 score of a unit = mean score of the weights that make it (its rows)
+dead units go first: a share that grows takes them along, and no others of score 0 in their place
 per group, or over all groups of a kind with each group's mean as its unit: the lowest go
 a unit that goes takes its rows, biases, scales and shifts with it, so that it puts out zero
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -56,8 +58,9 @@ def prune_units(
     unknown = [name for name in besides if name not in found.groups]
     if unknown:
         raise InvalidInput(f"expected names of groups to leave alone, got {unknown[0]!r}")
+    parameters = dict(model.named_parameters())
     worth = {
-        name: unit_scores(group, scores)
+        name: _scaled(unit_scores(group, scores)).masked_fill(_dead(group, parameters), -math.inf)
         for name, group in found.groups.items()
         if name not in besides and _is_scored(group, scores)
     }
@@ -109,6 +112,22 @@ def unit_scores(group: UnitGroup, scores: Mapping[str, torch.Tensor]) -> torch.T
     return total / max(1, count)
 
 
+def _dead(group: UnitGroup, parameters: Mapping[str, nn.Parameter]) -> torch.Tensor:
+    """(size,) units whose rows are all zero."""
+    dead = torch.ones(group.size, dtype=torch.bool)
+    for entry in group.of_role("source"):
+        if entry.name in parameters:
+            values = parameters[entry.name].detach().cpu().movedim(entry.dim, 0)
+            stretch = values[entry.offset : entry.offset + group.size * entry.repeat]
+            dead &= stretch.reshape(group.size, -1).eq(0).all(dim=1)
+    return dead
+
+
+def _scaled(scores: torch.Tensor) -> torch.Tensor:
+    """With the mean of the group as the unit: what groups are compared by."""
+    return scores / (float(scores.mean()) or 1.0)
+
+
 def _is_scored(group: UnitGroup, scores: Mapping[str, torch.Tensor]) -> bool:
     return any(entry.name in scores for entry in group.of_role("source"))
 
@@ -129,9 +148,7 @@ def _together(
     for kind in {group.kind for group in groups.values()}:
         names = [name for name, group in groups.items() if group.kind == kind]
         ranked = sorted(
-            (score / (float(worth[name].mean()) or 1.0), name, unit)
-            for name in names
-            for unit, score in enumerate(worth[name].tolist())
+            (score, name, unit) for name in names for unit, score in enumerate(worth[name].tolist())
         )
         left = round(share * len(ranked))
         for _, name, unit in ranked:

@@ -11,6 +11,7 @@ Cost: one forward pass of the example images.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,8 @@ from fgmf.sparsity.padded_norm import PaddedGroupNorm
 from fgmf.sparsity.units import FoundUnits, UnitGroup
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fgmf.types import Images
 
 _WHOLE = (AttentionBlock, PaddedGroupNorm, SgamLayer)
@@ -51,7 +54,7 @@ def find_units(model: nn.Module, images: Images) -> FoundUnits:
     try:
         graph = _Tracer().trace(model)
         follower = Follower(fx.GraphModule(model, graph), _shared_layers(model, graph))
-        with torch.no_grad():
+        with torch.no_grad(), _evaluating(model):
             follower.run(images)
     except InvalidInput:
         raise
@@ -68,6 +71,18 @@ def find_units(model: nn.Module, images: Images) -> FoundUnits:
         if isinstance(module, AttentionBlock):
             inner |= {group.name: group for group in attention_groups(name, module)}
     return FoundUnits(groups={**found.groups, **inner}, refusals=found.refusals)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """No running statistics move, and nothing is dropped; each module's mode is put back."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class _Tracer(fx.Tracer):

@@ -170,3 +170,17 @@ def test_a_pruner_prunes_by_its_schedule_in_any_loop() -> None:
     weights = sum(score.numel() for score in magnitude_scores(model).values())
     # What is zero has the lowest score, so that each round takes the earlier ones again.
     assert pruner.pattern.removed_count == int(0.7 * weights + 1e-9)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_dead_units_go_before_others_without_a_score(scope: str) -> None:
+    """A share that grows during a training takes what is gone along, and nothing in its place."""
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))
+    found = find_units(model, torch.rand(2, 3))
+    with torch.no_grad():
+        for tensor in (model[0].weight, model[0].bias):
+            tensor[3:5] = 0
+    scores = {"0.weight": torch.zeros(6, 3)}
+    scores["0.weight"][5] = 1.0
+    pattern = prune_units(model, found, scores, 1 / 3, scope=scope)
+    assert pattern.kept()["0.bias"].tolist() == [True, True, True, False, False, True]

@@ -1,0 +1,127 @@
+"""The table ``[pruning]`` of a recipe file: what goes while a model is trained, and when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fgmf.errors import InvalidInput, ModelStateChanged, StaleEvidence
+from fgmf.seeding import derive_seed
+from fgmf.sparsity import (
+    PruningSchedule,
+    ScheduledPruning,
+    SparsityPattern,
+    find_units,
+    gradient_scores,
+    keep_highest,
+    keep_n_of_m,
+    load_pattern,
+    magnitude_scores,
+    prune_units,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+    from fgmf.datasets import Samples
+    from fgmf.pipeline.loading import TrainingPlan
+    from fgmf.pipeline.tables import PruningTable
+    from fgmf.training import KeepingRecipe, Recipe
+
+
+def build_pruning(
+    plan: TrainingPlan, samples: Samples, recipe: Recipe | KeepingRecipe
+) -> ScheduledPruning | None:
+    """Make the callback that prunes; None where there is no such table.
+
+    Args:
+        plan: A checked recipe file.
+        samples: Images that scores are taken on.
+        recipe: Of the training: gradient scores are on its loss, whole budget.
+
+    Randomness: the plan's seed, the same in every process.
+    """
+    table = plan.pruning
+    if table is None:
+        return None
+    seed = derive_seed(plan.seed, "pruning")
+
+    def scored(model: nn.Module, besides: Collection[str]) -> Mapping[str, torch.Tensor]:
+        if table.scores == "magnitude":
+            return magnitude_scores(model, besides=besides)
+        return gradient_scores(
+            model, samples, recipe, image_count=table.images, seed=seed, besides=besides
+        )
+
+    def choose(model: nn.Module, share: float) -> SparsityPattern:
+        if table.structure == "units":
+            device = next(model.parameters()).device
+            found = find_units(model, samples.images[:2].to(device))
+            return prune_units(
+                model, found, scored(model, ()), share, scope=table.scope, besides=table.besides
+            )
+        weights = dict(model.named_parameters())
+        scores = {  # what is zero goes first, before others whose loss has no gradient
+            name: score.masked_fill(weights[name].detach() == 0, -1.0)
+            for name, score in scored(model, table.besides).items()
+        }
+        if table.structure == "n-of-m":
+            return keep_n_of_m(scores, n=table.n, m=table.m)
+        return keep_highest(scores, share, scope=table.scope)
+
+    return ScheduledPruning(choose, _schedule(table))
+
+
+def held_pattern(pruning: ScheduledPruning, model: nn.Module) -> SparsityPattern | None:
+    """Return what is gone at the end of a training; None where it was stopped before any went.
+
+    Raises:
+        ModelStateChanged: A weight that was removed is not zero: something else moved it.
+    """
+    pattern = pruning.pattern
+    if not pattern.tensors:
+        return None
+    moved = pattern.violations(model)
+    if moved:
+        name, count = next(iter(moved.items()))
+        message = "expected removed weights to stay zero"
+        raise ModelStateChanged(f"{message}, got {count} others in {name}; what else changes them?")
+    return pattern
+
+
+def check_pattern(path: Path, digest: str, model: nn.Module) -> None:
+    """Hold a reloaded model against the pattern that its training ended with.
+
+    Raises:
+        StaleEvidence: The pattern is another, or the weights are not those that it leaves.
+    """
+    if not path.is_file():
+        raise StaleEvidence(f"expected the pattern that the manifest names in {path}, got none")
+    pattern = load_pattern(path)
+    if pattern.digest != digest:
+        raise StaleEvidence(f"expected the pattern that the manifest names in {path}, got another")
+    try:
+        moved = pattern.violations(model)
+    except InvalidInput as error:
+        raise StaleEvidence(f"expected the pattern of this model in {path}: {error}") from error
+    if moved:
+        raise StaleEvidence(
+            f"expected zeros as in {path}, got other weights in {next(iter(moved))}"
+        )
+
+
+def _schedule(table: PruningTable) -> PruningSchedule:
+    if table.structure == "n-of-m":  # all at once: N of M is N of M
+        return PruningSchedule(
+            final_share=1 - table.n / table.m, begin=table.begin, end=table.begin, shape="one-shot"
+        )
+    return PruningSchedule(
+        final_share=table.share or 0.0,
+        begin=table.begin,
+        end=table.end,
+        shape=table.shape,
+        rounds=table.rounds,
+    )

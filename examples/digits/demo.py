@@ -53,17 +53,20 @@ def main() -> int:
     as_expected, lines = True, []
     for gate_file, expected in EXPECTED.items():
         report = REPORTS / f"{Path(gate_file).stem}.json"
+        page = report.with_suffix(".html")
         report.unlink(missing_ok=True)
         code = run(
             f"Gates of {gate_file} (this one should {expected})",
             *("-m", "pytest", "--fgmf-gatefile", gate_file),
             *("--fgmf-report", f"json:{report.relative_to(HERE)}"),
+            *("--fgmf-report", f"html:{page.relative_to(HERE)}"),
         )
         outcome, (words, *more) = outcome_of(report)
         right = (outcome, code) == (expected, int(expected == "fail"))
         as_expected &= right
         lines.append(f"{outcome.upper():4}  {gate_file:20} {words}")
-        more += [f"report: {report}", "as it should" if right else "NOT AS IT SHOULD"]
+        more += [f"report: {report}", f"to look at: {page}"]
+        more.append("as it should" if right else "NOT AS IT SHOULD")
         lines += [f"      {line}" for line in more]
     print(f"\n=== Both models, one gate ({time.perf_counter() - start:.0f} s)", *lines, sep="\n")
     return 0 if as_expected else 1

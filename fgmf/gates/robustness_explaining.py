@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fgmf.types import Json
 
 _MOST_IMAGES: Final = 4
+_MOST_STRIPS: Final = 2
 
 
 def explained_examples(
@@ -80,5 +81,6 @@ def explained_examples(
     ]
     for attribution, images, when in ((before, clean, "before"), (after, attacked, "after")):
         title = f"{attribution.method}, stage by stage, {when} the attack"
-        pictures += stage_pictures(attribution, images, captions, classifier.bounds, title=title)
+        strips = captions[:_MOST_STRIPS]
+        pictures += stage_pictures(attribution, images, strips, classifier.bounds, title=title)
     return {"pictures": pictures}

@@ -68,7 +68,7 @@ class GateHistory:
         gate: Its name.
         points: Of runs that measured it.
         stretches: Lines and bands through them.
-        gaps: Places of runs that did not.
+        gaps: Of runs without a figure: place, and outcome.
         bars: Of each run with a threshold: place, height.
         y_ticks: Place and text.
         rows: The last runs, newest first.
@@ -78,7 +78,7 @@ class GateHistory:
     gate: str
     points: tuple[HistoryPoint, ...]
     stretches: tuple[Stretch, ...]
-    gaps: tuple[float, ...]
+    gaps: tuple[tuple[float, str], ...]
     bars: tuple[tuple[float, float], ...]
     y_ticks: tuple[tuple[float, str], ...]
     rows: tuple[HistoryRow, ...]
@@ -102,7 +102,7 @@ def _history(gate: str, entries: Sequence[Mapping[str, Json]]) -> GateHistory:
         if threshold is not None:
             bars.append((x, scale.up(threshold)))
         if measured is None:
-            gaps.append(x)
+            gaps.append((x, _row(entry).outcome))
             continue
         row = _row(entry)
         label = f"{row.commit or row.written}: {row.measured}, {row.outcome}"

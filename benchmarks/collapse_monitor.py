@@ -122,7 +122,7 @@ def ran(course: Course) -> dict[str, Any]:
         "epsilon": course.epsilon,
         "recipe": course.recipe,
         "seed": course.seed,
-        **_truth(model, test, course.epsilon),
+        **truth_of(model, test, course.epsilon),
         "seen": seen,
         "seconds": round(time.process_time() - started, 1),
     }
@@ -133,7 +133,7 @@ def _values(signals: CollapseSignals) -> dict[str, float]:
     return {name: round(getattr(signals, name), 4) for name in names}
 
 
-def _truth(model: nn.Module, test: Samples, epsilon: float) -> dict[str, float]:
+def truth_of(model: nn.Module, test: Samples, epsilon: float) -> dict[str, float]:
     """Accuracy when the training is over: clean, one step, PGD-50 with 3 starts."""
     images, labels = test.images[:_JUDGED], test.labels[:_JUDGED]
     draws = torch.Generator().manual_seed(5)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fgmf.types import Images, Norm
 
 _RAY: Final = tuple(at / 8 for at in range(1, 8))
-_TURNED: Final = 0.4
+_TURNED: Final = 0.5
 _MUCH: Final = 0.2
 
 
@@ -144,7 +144,8 @@ def probe_turning(examined: Examined, ends: Images, *, lost: float) -> Symptom:
     """Compare the gradient at the images with that where the one step ends.
 
     Single-step training that has collapsed learns gradients that point the way for one step and
-    turn before its end; on honest models the cosine stays above one half.
+    turn before its end; on honest models, where the iterative attack takes as much, the cosine
+    stays above one half.
 
     Args:
         examined: Scouts that are right without an attack.

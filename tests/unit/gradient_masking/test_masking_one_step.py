@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
-from tiny_models import LinearModel
+from tiny_models import LinearModel, make_images
 
 from fgmf.gradient_masking.naive import ONE_STEP, climb
 from fgmf.gradient_masking.one_step import probe_ray, probe_turning, step_along, walk_ray
@@ -71,6 +72,36 @@ def test_a_gradient_that_turns_counts_where_the_iterative_attack_takes_more(
     ends = climb(subject, ONE_STEP).points
     assert probe_turning(subject, ends, lost=0.5).stands
     assert not probe_turning(subject, ends, lost=0.1).stands
+
+
+class Turning(torch.nn.Module):
+    """Linear near known images, and linear along another direction half a step away."""
+
+    def __init__(self, known: torch.Tensor, cosine: float) -> None:
+        super().__init__()
+        first = LinearModel(2).weight.detach()[0]
+        other = LinearModel(2, seed=1).weight.detach()[0]
+        other -= first * (other @ first) / (first @ first)
+        other *= first.norm() / other.norm()
+        self.known, self.first = known.flatten(1), first
+        self.second = cosine * first + math.sqrt(1 - cosine**2) * other
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        flat = images.flatten(1)
+        far = torch.cdist(flat, self.known).amin(dim=1) > 0.5 * EPSILON * math.sqrt(PIXELS)
+        rise = torch.where(far, flat @ self.second, flat @ self.first)
+        return torch.stack([rise, -rise], dim=1)
+
+
+@pytest.mark.parametrize(("cosine", "stands"), [(0.45, True), (0.55, False)])
+def test_the_limit_lies_at_one_half(examined: Making, cosine: float, *, stands: bool) -> None:
+    """Collapsed trainings lie at .42 to .48, honest ones that lose as much above .57."""
+    subject = examined(Turning(make_images(32, margin=0.1), cosine), epsilon=EPSILON)
+    turning = probe_turning(subject, climb(subject, ONE_STEP).points, lost=0.5)
+    assert turning.value is not None
+    # The direction is exact; float32 products of 64 pixels are not.
+    assert abs(turning.value - cosine) < 1e-3
+    assert turning.stands is stands
 
 
 def test_a_step_along_a_true_gradient_breaks_what_it_can(examined: Making) -> None:

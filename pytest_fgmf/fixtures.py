@@ -65,14 +65,16 @@ class GateFixture(ExplanationAssertions):
         Returns:
             Its verdict, also where it is a FAIL or an ERROR.
         """
+        from fgmf.gates.specification import needs_images
         from pytest_fgmf.outcomes import record_verdict
 
         gate = self._named(gate)
         model = getattr(gate, "model", None)
 
-        def load() -> tuple[Classifier, Samples]:
+        def load() -> tuple[Classifier, Samples | None]:
             session = self._session
-            return session.classifier(self._model, name=model), session.samples(self._data)
+            classifier = session.classifier(self._model, name=model)
+            return classifier, session.samples(self._data) if needs_images(gate) else None
 
         verdict = self._session.measure(gate, load, self._item)
         record_verdict(self._item, verdict, required=bool(getattr(gate, "required", False)))

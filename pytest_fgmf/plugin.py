@@ -243,6 +243,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "explanation_stability: gates on whether explanations stay the same",
         "mask_log: gates on logs of saliency masks",
         "team_mask_log: gates on mask logs of teams of agents",
+        "policy_return: gates on the return of policies under attack",
     ):
         config.addinivalue_line("markers", line)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fgmf.cli.exits import ExitCode, WrongUse, say
 from fgmf.cli.opening import open_gate_file
 from fgmf.errors import InvalidInput
+from fgmf.gates.specification import needs_images
 from fgmf.reporting import render_findings
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ def run_preflight(
 
     gate_file = open_gate_file(path, profile=profile)
     run = GateRun(gate_file, RunSettings(device=device, batch_size=batch_size))
-    about_models = [gate for gate in gate_file.gates if not gate.stands_alone]
+    about_models = [gate for gate in gate_file.gates if needs_images(gate)]
     if not about_models:
-        raise WrongUse(f"expected a gate that is about a model in {gate_file.path}, got none")
+        raise WrongUse(
+            f"expected a gate that is about a model and images in {gate_file.path}, got none"
+        )
     no_pass = False
     for name in dict.fromkeys(gate.model for gate in about_models):
         gates = [gate for gate in about_models if gate.model == name]

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 from fgmf.gatefile.expansion import EXPANDED_KEYS
 from fgmf.gatefile.tables import DataTable, HeadTable, ModelTable, ProfileTable
 from fgmf.gates import gate_kinds
+from fgmf.gates.specification import needs_images
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import BaseModel
+
+    from fgmf.gates.specification import GateSpecification
 
 _REFERENCE = "#/$defs/{model}"
 
@@ -36,16 +41,26 @@ def gate_file_schema() -> dict[str, Any]:
         "type": "object",
         "properties": properties,
         "required": ["schema", "gate"],
-        "if": {"properties": {"gate": {"items": {"properties": {"kind": {"enum": _alone()}}}}}},
-        "else": {"required": ["model", "data"]},
+        "allOf": [
+            {"if": _only(_kinds(lambda kind: kind.stands_alone)), "else": {"required": ["model"]}},
+            {
+                "if": _only(_kinds(lambda kind: not needs_images(kind))),
+                "else": {"required": ["data"]},
+            },
+        ],
         "additionalProperties": False,
         "$defs": definitions,
     }
 
 
-def _alone() -> list[str]:
-    """Kinds of gates that are about no model and no data."""
-    return sorted(name for name, kind in gate_kinds().items() if kind.stands_alone)
+def _kinds(asked: Callable[[type[GateSpecification]], bool]) -> list[str]:
+    """Kinds of gates of which something holds."""
+    return sorted(name for name, kind in gate_kinds().items() if asked(kind))
+
+
+def _only(kinds: list[str]) -> dict[str, Any]:
+    """Files all of whose gates are of these kinds."""
+    return {"properties": {"gate": {"items": {"properties": {"kind": {"enum": kinds}}}}}}
 
 
 def _described(table: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -39,9 +39,10 @@ from fgmf.gatefile.tables import (
 )
 from fgmf.gates import gate_kinds
 from fgmf.gates.problems import problems_of
+from fgmf.gates.specification import needs_images
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from fgmf.gates.specification import GateSpecification
@@ -96,9 +97,11 @@ def load(path: Path, *, profile: str) -> GateFile:
     _check_keys(reader)
     head_values = {k: v for k, v in document.tables.items() if k in _HEAD_KEYS}
     head = reader.checked(HeadTable, head_values)
-    needed = _needs_subject(document.tables.get("gate"))
-    models = _models(reader) if needed or "model" in document.tables else []
-    data = _data(reader) if needed or "data" in document.tables else None
+    gates_given = document.tables.get("gate")
+    model_needed = _is_any(gates_given, lambda kind: not kind.stands_alone)
+    models = _models(reader) if model_needed or "model" in document.tables else []
+    data_needed = _is_any(gates_given, needs_images)
+    data = _data(reader) if data_needed or "data" in document.tables else None
     profiles = _profiles(reader)
     located = _gates(reader, profiles)
     gates = [entry.gate for entry in located]
@@ -136,11 +139,12 @@ def _check_keys(reader: Reader) -> None:
             reader.report(key, f"one of the keys {', '.join(_KEYS)}", "an unknown key")
 
 
-def _needs_subject(gates: object) -> bool:
-    """Say whether a file needs a model and data; only gates that are known to stand alone don't.
+def _is_any(gates: object, asked: Callable[[type[GateSpecification]], bool]) -> bool:
+    """Say whether a file may hold a gate of a kind that is asked for; unknown kinds count.
 
     Args:
         gates: The value of ``gate`` as it is in the file.
+        asked: Says it of one kind.
     """
     if not isinstance(gates, list) or not gates:
         return True
@@ -149,7 +153,7 @@ def _needs_subject(gates: object) -> bool:
     except Exception:  # noqa: BLE001 - said when the gates are read
         return True
     kinds = [entry.get("kind") if isinstance(entry, dict) else None for entry in gates]
-    return not all(isinstance(k, str) and k in known and known[k].stands_alone for k in kinds)
+    return any(not isinstance(k, str) or k not in known or asked(known[k]) for k in kinds)
 
 
 def _models(reader: Reader) -> list[ModelTable]:

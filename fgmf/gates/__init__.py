@@ -18,6 +18,7 @@ from fgmf.gates.export_parity import ExportParityGate
 from fgmf.gates.faithfulness import FaithfulnessGate
 from fgmf.gates.gradient_masking import GradientMaskingGate
 from fgmf.gates.mask_log import MaskLogGate
+from fgmf.gates.policy_return import PolicyReturnGate
 from fgmf.gates.provenance import ProvenanceGate
 from fgmf.gates.robustness import AttackSpecification, RobustnessGate
 from fgmf.gates.specification import (
@@ -45,6 +46,7 @@ __all__ = [
     "GradientMaskingGate",
     "MaskLogGate",
     "MetricSpecification",
+    "PolicyReturnGate",
     "Progress",
     "ProvenanceGate",
     "RobustnessGate",
@@ -62,6 +64,7 @@ _OWN_KINDS: dict[str, type[GateSpecification]] = {
     "faithfulness": FaithfulnessGate,
     "gradient-masking": GradientMaskingGate,
     "mask-log": MaskLogGate,
+    "policy-return": PolicyReturnGate,
     "provenance": ProvenanceGate,
     "robustness": RobustnessGate,
     "team-mask-log": TeamMaskLogGate,

@@ -84,6 +84,9 @@ class GateSpecification(BaseModel):
     stands_alone: ClassVar[bool] = False
     """Kinds that are about no model and no data: `check` takes the context and nothing else, and a
     gate file that has only such gates needs neither."""
+    needs_images: ClassVar[bool] = True
+    """Kinds that are about a model and no labelled images say False: `check` takes the classifier
+    and the context."""
 
     name: GateName = ""
     """Name of the gate, unique in a run; empty takes the kind."""
@@ -167,6 +170,24 @@ class StandaloneGate(Protocol):
     def check(self, *, context: RunContext = ...) -> Verdict:
         """Measure and judge."""
         ...
+
+
+class ImagelessGate(Protocol):
+    """A gate kind about a model and no labelled images; its class says `needs_images = False`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the gate, unique in a run; empty takes the kind."""
+        ...
+
+    def check(self, classifier: Classifier, *, context: RunContext = ...) -> Verdict:
+        """Measure and judge."""
+        ...
+
+
+def needs_images(gate: object) -> bool:
+    """Say whether a gate is about labelled images."""
+    return not stands_alone(gate) and getattr(gate, "needs_images", True) is not False
 
 
 def stands_alone(gate: object) -> bool:

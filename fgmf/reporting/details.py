@@ -18,6 +18,7 @@ from fgmf.reporting.exports import render_export
 from fgmf.reporting.headline import decisive_condition, describe_condition
 from fgmf.reporting.mask_logs import render_mask_log
 from fgmf.reporting.masking import render_masking
+from fgmf.reporting.policies import render_returns
 from fgmf.reporting.replays import describe_replay
 from fgmf.reporting.text import (
     first_line,
@@ -65,6 +66,7 @@ def render_details(verdict: Verdict) -> str:
         render_masking(verdict),
         render_mask_log(verdict),
         render_export(verdict),
+        render_returns(verdict),
         _classes(verdict),
         _findings(verdict),
         _images(verdict),

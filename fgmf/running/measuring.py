@@ -19,10 +19,10 @@ from fgmf.verdict import Cost, Outcome, Verdict
 if TYPE_CHECKING:
     from fgmf.classifier import Classifier
     from fgmf.datasets import Samples
-    from fgmf.gates.specification import Gate, RunContext, StandaloneGate
+    from fgmf.gates.specification import Gate, ImagelessGate, RunContext, StandaloneGate
 
 _OWN_FRAMES = str(Path(__file__).parent)
-Load = Callable[[], "tuple[Classifier, Samples]"]
+Load = Callable[[], "tuple[Classifier, Samples | None]"]
 
 
 def run_gate(gate: Gate, load: Load, context: RunContext) -> Verdict:
@@ -30,8 +30,8 @@ def run_gate(gate: Gate, load: Load, context: RunContext) -> Verdict:
 
     Args:
         gate: Any gate.
-        load: Returns the classifier and the samples; may raise. Not called for a gate that stands
-            alone.
+        load: Returns the classifier and the samples, None for a gate that needs no images; may
+            raise. Not called for a gate that stands alone.
         context: Facts about the run.
 
     Returns:
@@ -57,6 +57,8 @@ def _checked(gate: Gate, load: Load, context: RunContext) -> object:
     if stands_alone(gate):
         return cast("StandaloneGate", gate).check(context=context)
     classifier, samples = load()
+    if samples is None:
+        return cast("ImagelessGate", gate).check(classifier, context=context)
     return gate.check(classifier, samples.images, samples.labels, context=context)
 
 

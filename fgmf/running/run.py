@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fgmf.errors import FactoryFailed, InvalidInput
 from fgmf.gates.robustness import RobustnessGate
 from fgmf.gates.robustness_attacks import surrogate_names
-from fgmf.gates.specification import RunContext
+from fgmf.gates.specification import RunContext, needs_images
 from fgmf.running.factories import call_factory, importing_from
 from fgmf.running.joint import load_in_all, local_device
 from fgmf.running.measuring import gate_name, limit_threads, one_line, run_gate
@@ -89,13 +89,14 @@ class GateRun:
             Its verdict; ERROR for anything that a factory or the gate raised.
         """
 
-        def load_own() -> tuple[Classifier, Samples]:
+        def load_own() -> tuple[Classifier, Samples | None]:
             if isinstance(gate, RobustnessGate):
                 for name in surrogate_names(gate):  # before anything is measured, in every process
                     self.classifier(name)
-            return self.classifier(getattr(gate, "model", None)), self.samples()
+            classifier = self.classifier(getattr(gate, "model", None))
+            return classifier, self.samples() if needs_images(gate) else None
 
-        def load() -> tuple[Classifier, Samples]:
+        def load() -> tuple[Classifier, Samples | None]:
             processes = self.settings.processes
             return load_own() if processes is None else load_in_all(processes, load_own, gate)
 

@@ -132,4 +132,16 @@ SUPPORT: Final[tuple[Support, ...]] = (
         part="MEASURE 2.8",
         what="which model and verdicts an exported file goes back to, unaltered since",
     ),
+    Support(
+        kind="policy-return",
+        rule=_EU,
+        part="Art. 15(5)",
+        what="measured resilience of what a team achieves against attacks on its observations",
+    ),
+    Support(
+        kind="policy-return",
+        rule=_NIST,
+        part="MEASURE 2.7",
+        what="security and resilience of acting systems evaluated, with intervals",
+    ),
 )

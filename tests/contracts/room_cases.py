@@ -8,6 +8,7 @@ from contracts.attribution_cases import ATTRIBUTION_CASES, NOT_ATTRIBUTING
 from contracts.export_cases import EXPORT_CASES, NOT_EXPORTING
 from contracts.faithfulness_cases import FAITHFULNESS_CASES, NOT_SCORING
 from contracts.masking_cases import MASKING_CASES, NOT_MASKING
+from contracts.policy_cases import NOT_PLAYING, POLICY_CASES
 from contracts.selftest_cases import SELFTEST_CASES
 from contracts.strategy_cases import STRATEGY_CASES
 
@@ -23,5 +24,6 @@ ROOM_CASES: dict[str, Callable[[Classifier], object]] = {
     **FAITHFULNESS_CASES,
     **MASKING_CASES,
     **EXPORT_CASES,
+    **POLICY_CASES,
 }
-NOT_IN_ROOMS = {*NOT_ATTRIBUTING, *NOT_SCORING, *NOT_MASKING, *NOT_EXPORTING}
+NOT_IN_ROOMS = {*NOT_ATTRIBUTING, *NOT_SCORING, *NOT_MASKING, *NOT_EXPORTING, *NOT_PLAYING}

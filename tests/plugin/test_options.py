@@ -134,6 +134,7 @@ def test_the_baselines_of_the_ini_file(project: Project) -> None:
         "explanation_stability",
         "mask_log",
         "team_mask_log",
+        "policy_return",
     ],
 )
 def test_every_kind_has_a_marker(bare_project: Project, marker: str) -> None:
@@ -147,6 +148,7 @@ def test_every_kind_has_a_marker(bare_project: Project, marker: str) -> None:
         "explanation_stability": 'explainer = "pgca"\nnoise = 0.1\nmin_noise_similarity = 0.1',
         "mask_log": 'path = "log"\nhead = "sha256:' + "0" * 64 + '"',
         "team_mask_log": 'path = "log"\nagents = ["cnn", "vit"]',
+        "policy_return": 'environment = "shop:world"\nepsilon = 0.1\nmin_return = 0.5',
     }
     path = bare_project.gates()
     tables = [f'[[gate]]\nkind = "{k.replace("_", "-")}"\n{v}\n' for k, v in needs.items()]

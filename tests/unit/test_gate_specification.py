@@ -17,7 +17,7 @@ from fgmf.attacks.catalogue import CATALOGUE
 from fgmf.errors import InvalidGateFile
 from fgmf.gates import AttackSpecification, RobustnessGate, RunContext, gate_kinds
 from fgmf.gates.problems import Misfit, misfits, problems_of
-from fgmf.gates.specification import GateSpecification
+from fgmf.gates.specification import GateSpecification, needs_images
 from fgmf.seeding import DEFAULT_RUN_SEED
 
 VALID: dict[str, Any] = {"norm": "linf", "epsilon": "8/255", "min_robust_accuracy": 0.45}
@@ -339,7 +339,7 @@ def test_other_distributions_can_add_kinds(monkeypatch: pytest.MonkeyPatch) -> N
     _install(monkeypatch, "latency", LatencyGate)
     own = {"attack-selftest", "corruption", "explanation-stability", "faithfulness"}
     own |= {"export-parity", "gradient-masking", "mask-log", "provenance", "robustness"}
-    own |= {"team-mask-log"}
+    own |= {"policy-return", "team-mask-log"}
     assert set(gate_kinds()) == {*own, "latency"}
 
 
@@ -365,6 +365,7 @@ def _install(monkeypatch: pytest.MonkeyPatch, kind: str, gate: type[GateSpecific
 
 def test_every_kind_can_check() -> None:
     for kind in gate_kinds().values():
-        about = [] if kind.stands_alone else ["classifier", "images", "labels"]
+        about = ["classifier", "images", "labels"] if needs_images(kind) else ["classifier"]
+        about = [] if kind.stands_alone else about
         parameters = list(inspect.signature(kind.check).parameters)[1:]  # type: ignore[attr-defined]
         assert parameters == [*about, "context"]

@@ -1,0 +1,1 @@
+"""A small model repository: two carriers that have to stand on two plates at once."""

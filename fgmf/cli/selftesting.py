@@ -32,10 +32,12 @@ def run_selftest(request: CheckRequest) -> ExitCode:
         Without a gate file PASSED or FAILED; with one the worst of all verdicts.
 
     Raises:
-        WrongUse: A gate that there is not, or a file without robustness gates.
+        WrongUse: A gate that there is not, a file without robustness gates, or options that
+            need a gate file without one.
         InvalidGateFile: The gate file is missing or broken.
     """
     if request.path is None:
+        _refuse_options(request)
         return _run_controls(request.seed or 0)
     from fgmf.gates import AttackSelftestGate, RobustnessGate
 
@@ -48,6 +50,25 @@ def run_selftest(request: CheckRequest) -> ExitCode:
     if not gates:
         raise WrongUse(f"expected a gate of kind robustness in {request.path}, got none")
     return run_gates(gate_file, gates, request)
+
+
+def _refuse_options(request: CheckRequest) -> None:
+    """Say which options are about gates: the controls have no model of the user's to put anywhere.
+
+    Raises:
+        WrongUse: One of them was given.
+    """
+    given = {
+        "--gate": request.gates,
+        "--profile": request.profile,
+        "--device": request.device,
+        "--batch-size": request.batch_size,
+        "--report": request.reports,
+    }
+    idle = [option for option, value in given.items() if value]
+    if idle:
+        message = f"expected {', '.join(idle)} with a gate file, got none"
+        raise WrongUse(f"{message}: write fgmf selftest fgmf.toml, or leave it out")
 
 
 def _run_controls(seed: int) -> ExitCode:

@@ -67,3 +67,13 @@ def test_a_file_without_robustness_gates_is_wrong_use(shop: Shop) -> None:
 
 def test_a_missing_gate_file_is_said(shop: Shop) -> None:
     assert shop.run("selftest", "absent.toml").exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--device", "cpu"), ("--batch-size", "4"), ("--gate", "x"), ("--report", "json:r.json")],
+)
+def test_options_about_gates_need_a_gate_file(shop: Shop, option: tuple[str, str]) -> None:
+    result = shop.run("selftest", *option)
+    assert result.exit_code == 2
+    assert f"expected {option[0]} with a gate file" in result.output

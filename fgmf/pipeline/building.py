@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from fgmf.agents import Agent, Team, View
 from fgmf.backbones import (
     ConvNet,
     ConvNetConfig,
@@ -35,6 +36,7 @@ from fgmf.training import (
     Schedule,
     SgamRecipe,
     Teacher,
+    TeamRecipe,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
     from fgmf.gatefile.tables import NormalizeTable, SourceTable
     from fgmf.pipeline.loading import TrainingPlan
-    from fgmf.pipeline.tables import BackboneTable
+    from fgmf.pipeline.tables import AgentTable, BackboneTable
     from fgmf.types import Images, Logits
 
 _BACKBONES: Final[Mapping[str, tuple[Any, Any]]] = {
@@ -83,6 +85,18 @@ class ImageFacts:
                 f"{shape} and labels {tuple(labels.shape)}"
             )
         return cls(channels=shape[1], side=shape[2], classes=int(labels.max()) + 1)
+
+    def seen_by(self, view: View) -> ImageFacts:
+        """Return those of what a view shows.
+
+        Raises:
+            InvalidInput: A view of what the images don't have, or that is no square.
+        """
+        shown = view.applied(torch.empty(1, self.channels, self.side, self.side))
+        _, channels, height, width = shown.shape
+        if height != width:
+            raise InvalidInput(f"expected a view of square images, got {height} x {width}")
+        return ImageFacts(channels=channels, side=height, classes=self.classes)
 
 
 class Normalized(nn.Module):
@@ -137,10 +151,32 @@ def build_model(plan: TrainingPlan, facts: ImageFacts) -> nn.Module:
         FactoryFailed: The factory failed, or returned no module.
         InvalidInput: Sizes that make no network.
     """
-    directory = plan.path.parent
-    model = _network(plan.model, facts, seed=plan.seed, directory=directory)
-    normalize, sgam = plan.model.normalize, plan.sgam
-    mean, std = _moments(normalize, facts.channels)
+    if plan.team is None:
+        return _single(plan, plan.model, facts, View(), seed=plan.seed)
+    agents = []
+    for table in plan.model.agents:
+        view = View.of(table.view.model_dump())
+        model = _single(plan, table, facts, view, seed=derive_seed(plan.seed, "agent", table.name))
+        agents.append(Agent(table.name, model, view=view))
+    return Team(agents, rule=plan.team.rule)
+
+
+def _single(
+    plan: TrainingPlan,
+    table: BackboneTable | AgentTable,
+    facts: ImageFacts,
+    view: View,
+    *,
+    seed: int,
+) -> nn.Module:
+    """One network behind its normalisation and its mask, for what its view shows."""
+    seen = facts.seen_by(view)
+    model = _network(table, seen, seed=seed, directory=plan.path.parent)
+    mean, std = (
+        None if moments is None else [moments[c] for c in view.channels or range(len(moments))]
+        for moments in _moments(plan.model.normalize, facts.channels)
+    )
+    sgam = plan.sgam
     if sgam is None:
         if mean is None or std is None:
             return model
@@ -148,12 +184,12 @@ def build_model(plan: TrainingPlan, facts: ImageFacts) -> nn.Module:
     config = SgamConfig(grid_side=sgam.grid_side, width=sgam.width, m_min=sgam.m_min)
     return Sgam.wrap(
         model,
-        channels=facts.channels,
+        channels=seen.channels,
         bounds=plan.data.bounds,
         mean=mean,
         std=std,
         config=config,
-        seed=derive_seed(plan.seed, "sgam"),
+        seed=derive_seed(seed, "sgam"),
     )
 
 
@@ -179,13 +215,21 @@ def build_recipe(plan: TrainingPlan, teacher: Teacher | None = None) -> Recipe |
             make=make,
             ramps={name: Ramp(**ramp.model_dump()) for name, ramp in plan.ramps.items()},
         )
-    if plan.sgam is None:
-        return recipe
-    sgam = plan.sgam
-    lessons = SaliencyTeacher(
-        method=sgam.method, layer=sgam.layer, every=sgam.every, weight=sgam.weight
-    )
-    return SgamRecipe(recipe=recipe, teacher=lessons)
+    sgam, team, lessons = plan.sgam, plan.team, None
+    if sgam is not None:
+        lessons = SaliencyTeacher(
+            method=sgam.method, layer=sgam.layer, every=sgam.every, weight=sgam.weight
+        )
+    if team is not None:
+        return TeamRecipe(
+            recipe=recipe,
+            way=team.training,
+            weight=team.alignment,
+            every=team.every,
+            share=team.share,
+            teacher=lessons,
+        )
+    return recipe if lessons is None else SgamRecipe(recipe=recipe, teacher=lessons)
 
 
 def build_schedule(plan: TrainingPlan) -> Schedule:
@@ -224,7 +268,9 @@ def _collected(table: SourceTable, name: str, directory: Path) -> Samples:
             raise FactoryFailed(f"{source} cannot be used: {error}") from error
 
 
-def _network(table: BackboneTable, facts: ImageFacts, *, seed: int, directory: Path) -> nn.Module:
+def _network(
+    table: BackboneTable | AgentTable, facts: ImageFacts, *, seed: int, directory: Path
+) -> nn.Module:
     weights = derive_seed(seed, "weights")
     if table.factory is not None:
         source = f"model factory {table.factory!r}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from fgmf.agents import RULES
 from fgmf.errors import InvalidGateFile, InvalidRecipeFile, Problem
 from fgmf.gatefile.reading import read_document
 from fgmf.gatefile.tables import SourceTable, source_problems
@@ -31,6 +32,7 @@ from fgmf.pipeline.tables import (
     ScheduleTable,
     SgamTable,
     TeacherTable,
+    TeamTable,
     TrainingDataTable,
     ValidationTable,
     WritingTable,
@@ -51,6 +53,7 @@ _DEFAULTED: Final[Mapping[str, type[BaseModel]]] = {
 }
 _OPTIONAL: Final[Mapping[str, type[BaseModel]]] = {
     "teacher": TeacherTable,
+    "team": TeamTable,
     "sgam": SgamTable,
     "collapse": CollapseTable,
     "validation": ValidationTable,
@@ -80,6 +83,7 @@ class TrainingPlan:
         engine: How it computes.
         writing: How often what is written.
         teacher: The model that a distillation learns from, or None.
+        team: How agents decide and are trained, or None.
         sgam: The saliency mask, or None.
         collapse: The monitor, or None.
         validation: Robust accuracy after epochs, or None.
@@ -101,6 +105,7 @@ class TrainingPlan:
     engine: EngineTable
     writing: WritingTable
     teacher: TeacherTable | None = None
+    team: TeamTable | None = None
     sgam: SgamTable | None = None
     collapse: CollapseTable | None = None
     validation: ValidationTable | None = None
@@ -220,10 +225,27 @@ def _check_model(reader: _Reader) -> None:
     model = reader.tables.get("model")
     if not isinstance(model, dict):
         return
-    given = [key for key in ("backbone", "factory") if key in model]
+    _check_network(reader, model, "model", ("backbone", "factory", "agents"))
+    agents = model.get("agents", ())
+    tables = [each for each in agents if isinstance(each, dict)] if agents else []
+    for number, table in enumerate(tables):
+        _check_network(reader, table, f"model.agents[{number}]", ("backbone", "factory"))
+    names = [str(table.get("name")) for table in tables]
+    if len(set(names)) < len(names):
+        reader.report("model.agents", "a `name` of its own for every agent", ", ".join(names))
+    if bool(agents) != ("team" in reader.tables):
+        expected = "a table [team] with agents" if agents else "no table [team] without agents"
+        reader.report("team", expected, "none" if agents else "one")
+
+
+def _check_network(
+    reader: _Reader, table: Mapping[str, Any], place: str, keys: tuple[str, ...]
+) -> None:
+    given = [key for key in keys if table.get(key)]
     if len(given) != 1:
-        got = "both" if given else "nothing"
-        reader.report("model.backbone", "a `backbone`, or a `factory` instead of one", got)
+        got = " and ".join(given) or "nothing"
+        others = " or ".join(f"`{key}`" for key in keys[1:])
+        reader.report(f"{place}.{keys[0]}", f"a `{keys[0]}`, or {others} instead of one", got)
 
 
 def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
@@ -247,8 +269,8 @@ def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
         needed = isinstance(defence, TaughtTable)
         expected = "a table [teacher]" if needed else "no table [teacher], which it does not use"
         reader.report("teacher", f"{expected} for {defence.name}", "none" if needed else "one")
-    if "mask_log" in found:
-        _check_mask_log(reader, found)
+    _check_mask_log(reader, found)
+    _check_team(reader, found)
     _check_pruning(reader, found.get("pruning"))
     validation = found.get("validation")
     if defence.budget is None and validation is not None and validation.epsilon is None:
@@ -271,8 +293,22 @@ def _check_pruning(reader: _Reader, table: PruningTable | None) -> None:
         reader.report("pruning.end", f"no less than begin = {table.begin}", str(table.end))
 
 
+def _check_team(reader: _Reader, found: Mapping[str, Any]) -> None:
+    team = found.get("team")
+    if team is None:
+        return
+    if team.training == "joint" and not RULES[team.rule].differentiable:
+        differentiable = ", ".join(name for name, rule in RULES.items() if rule.differentiable)
+        reader.report("team.rule", f"one with a gradient for joint: {differentiable}", team.rule)
+    if "mask_log" in found and team.training == "diverse" and team.share != 1.0:
+        expected = "share = 1 with [mask_log], so that every pass is of a whole batch"
+        reader.report("team.share", expected, str(team.share))
+
+
 def _check_mask_log(reader: _Reader, found: Mapping[str, Any]) -> None:
     defence, engine = found["defence"], found["engine"]
+    if "mask_log" not in found:
+        return
     if "sgam" not in found:
         reader.report("mask_log", "a table [sgam], whose masks are logged", "none")
     if engine.compiled:

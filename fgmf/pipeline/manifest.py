@@ -62,7 +62,8 @@ def code_digest(plan: TrainingPlan) -> str:
     root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    for factory in (plan.data.factory, plan.model.factory):
+    agents = (agent.factory for agent in plan.model.agents)
+    for factory in (plan.data.factory, plan.model.factory, *agents):
         place = None if factory is None else _file_of(factory, plan.path.parent)
         if place is not None:
             digest.update(str(factory).encode() + b"\0" + place.read_bytes())

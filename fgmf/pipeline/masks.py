@@ -1,22 +1,24 @@
 """Every mask of a training in a mask log, as evidence.
 
-begin         repair what a crash cut off; go on with the stream `train`
+begin         repair what a crash cut off; go on with the stream `train`, or those of the agents
 before_loss   the passes that follow are of this step and these images
 otherwise     passes are left out, and counted: monitors and validation look at the model too
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Final
 
-from fgmf.mask_log import Expectation, Manifest, MaskLog
+from fgmf.agents import Team
+from fgmf.mask_log import Expectation, Manifest, MaskLog, TeamMaskLog
 from fgmf.mask_log.places import LogDirectory
 from fgmf.mask_log.repairing import repair_log
 from fgmf.training import Callback
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from fgmf.training import TrainingRun
@@ -39,12 +41,14 @@ class MaskLogging(Callback):
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
         self._path, self._identity = path, dict(identity)
         self._open, self._place = ExitStack(), ExitStack()
-        self._log: MaskLog | None = None
+        self._log: MaskLog | TeamMaskLog | None = None
+        self._batch: Callable[..., AbstractContextManager[None]] = nullcontext
 
     def begin(self, run: TrainingRun) -> None:
         """Open the stream, or go on with it."""
         directory = LogDirectory(path=self._path)
-        there = directory.manifest.exists() and _STREAM in directory.stream_names()
+        names = run.model.names if isinstance(run.model, Team) else (_STREAM,)
+        there = directory.manifest.exists() and bool(set(names) & set(directory.stream_names()))
         if there:
             repair_log(self._path)
         expected = Expectation(
@@ -52,12 +56,16 @@ class MaskLogging(Callback):
         )
         manifest = Manifest(
             run="train-" + self._identity["recipe"].removeprefix("sha256:")[:16],
-            streams={_STREAM: expected},
+            streams=dict.fromkeys(names, expected),
             skips=(_WATCHING,),
             facts={**self._identity, "seed": run.settings.seed},
         )
-        log = MaskLog(self._path, stream=_STREAM, manifest=manifest, resume=there)
-        self._log = self._open.enter_context(log.attach(run.model))
+        if isinstance(run.model, Team):
+            team = TeamMaskLog(self._path, run.model, manifest=manifest, resume=there)
+            self._log, self._batch = self._open.enter_context(team), team.decision
+        else:
+            log = MaskLog(self._path, stream=_STREAM, manifest=manifest, resume=there)
+            self._log, self._batch = self._open.enter_context(log.attach(run.model)), log.batch
         self._place.enter_context(self._log.leave_out(_WATCHING))
 
     def before_loss(self, run: TrainingRun) -> None:
@@ -65,7 +73,7 @@ class MaskLogging(Callback):
         self._place.close()
         if self._log is not None:
             ids = run.indices.tolist()
-            self._place.enter_context(self._log.batch(step=run.step, sample_ids=ids))
+            self._place.enter_context(self._batch(step=run.step, sample_ids=ids))
 
     def after_update(self, run: TrainingRun) -> None:  # noqa: ARG002 - of the interface
         """What comes now is no part of the training."""

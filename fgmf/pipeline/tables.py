@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from fgmf.agents.catalogue import RuleName
 from fgmf.gatefile.tables import NormalizeTable, Seed, SourceTable, Table
 
 Count = Annotated[int, Field(ge=1)]
@@ -51,8 +52,40 @@ class TrainingDataTable(SourceTable):
         return value
 
 
+class ViewTable(Table):
+    """``view`` of an agent: what it sees of the images."""
+
+    channels: Annotated[tuple[int, ...], Field(min_length=1)] | None = None
+    """Numbers of the channels, in this order; by default all."""
+    crop: tuple[int, int, int, int] | None = None
+    """Top, left, height and width of a rectangle in pixels; by default the whole."""
+
+    @model_validator(mode="after")
+    def _is_a_view(self) -> ViewTable:
+        numbers = (*(self.channels or ()), *(self.crop or ()))
+        if any(number < 0 for number in numbers) or min((self.crop or (0, 0, 1, 1))[2:]) < 1:
+            raise ValueError("numbers >= 0, and a height and width of at least 1")
+        if len(set(self.channels or ())) < len(self.channels or ()):
+            raise ValueError("every channel once")
+        return self
+
+
+class AgentTable(Table):
+    """One of ``[[model.agents]]``: a member of a team."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]*[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+    backbone: Backbone | None = None
+    """As in ``[model]``."""
+    factory: str | None = None
+    """As there."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """As there."""
+    view: ViewTable = Field(default_factory=ViewTable)
+    """What it sees; by default everything."""
+
+
 class BackboneTable(Table):
-    """``[model]``: a network of ours by name, or a factory that returns one."""
+    """``[model]``: a network of ours by name, a factory that returns one, or agents of a team."""
 
     backbone: Backbone | None = None
     """A network of ours; sides, channels and classes are those of the images."""
@@ -60,6 +93,8 @@ class BackboneTable(Table):
     """``package.module:function`` that returns a new module, instead of a backbone."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Sizes of the backbone, or keyword arguments of the factory."""
+    agents: tuple[AgentTable, ...] = ()
+    """Members of a team, instead of a backbone; needs ``[team]``."""
     normalize: NormalizeTable | None = None
     """Subtracted and divided by in front of the model, which then takes images in the bounds."""
 
@@ -116,6 +151,20 @@ class SgamTable(Table):
     layer: str | None = None
     every: Count = 8
     weight: Positive = 1.0
+
+
+class TeamTable(Table):
+    """``[team]``: how agents decide, and how they are trained together."""
+
+    rule: RuleName = "mean-log-probability"
+    training: Literal["independent", "joint", "diverse"] = "independent"
+    """The defence for every agent alone, through the rule, or alone and kept apart."""
+    alignment: Positive = 0.5
+    """Weight of the alignment of gradients, in `diverse`."""
+    every: Count = 2
+    """Updates from one alignment to the next."""
+    share: Share = 0.5
+    """Of the batch that it looks at."""
 
 
 class RampTable(Table):

@@ -41,6 +41,7 @@ from fgmf.training.run import TrainingRun, TrainingSettings
 from fgmf.training.saliency_recipes import SaliencyGuidedRecipe
 from fgmf.training.schedule import Schedule
 from fgmf.training.scorpio_recipes import AmoRecipe, ScorpioRecipe, SgamRecipe
+from fgmf.training.team_recipes import TeamRecipe, TeamWay, gradient_alignment
 
 __all__ = [
     "AmoRecipe",
@@ -72,6 +73,8 @@ __all__ = [
     "SmoothedRecipe",
     "StandardRecipe",
     "Teacher",
+    "TeamRecipe",
+    "TeamWay",
     "TradesRecipe",
     "TrainingPeers",
     "TrainingProgress",
@@ -81,6 +84,7 @@ __all__ = [
     "begin",
     "climb_divergence",
     "climb_loss",
+    "gradient_alignment",
     "noisy_step",
     "read_checkpoint",
     "train",

@@ -1,0 +1,351 @@
+"""Is a team worth its price, and what is left of it when an agent lies?
+
+    python -m benchmarks.agent_teams                     # all cells that are not kept yet
+    python -m benchmarks.agent_teams --minutes 9         # stop after so long; the next run goes on
+    python -m benchmarks.agent_teams --only cost         # times: on a quiet machine
+
+A CNN, a ViT and a hybrid on Fashion-MNIST decide together (`team_models`), beside each network
+alone, trained for the CPU time of all three. Every cell is kept in the benchmark cache.
+
+robust        clean and robust accuracy under the suite `standard`, end to end, Linf 0.1, the first
+              1000 test images; exact 95 % intervals
+transfer      share of the images that agent j had right and loses to the attack on agent i: 20
+              steps of projected ascent
+compromised   accuracy with one agent that may say anything: for each image the worst of all agents
+              and of all that it can say; exact for rules that are monotone, for `learned` the worst
+              of what was tried
+vote          the same agents under `majority`: the naive attack, and what the gate
+              `gradient-masking` says
+cost          PGD-20 on the team over the sum of the same on each agent: passes, CPU time in pairs
+processes     a gate file with a team: verdicts of one process and of two
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.digit_study import write_result
+from benchmarks.fashion_models import EPSILON, Shelf, held_out
+from benchmarks.gate_ways import CHECK, TORCHRUN, verdicts_of
+from benchmarks.pairing import paired_ratio, run_rounds
+from benchmarks.team_models import EPOCHS, IMAGES, NAMES, WAYS, Trained, alone, team
+from fgmf.agents import RULES
+from fgmf.canonical import write_atomically
+from fgmf.classifier import Classifier
+from fgmf.gates import GradientMaskingGate, RobustnessGate
+from fgmf.statistics import binomial_interval
+from fgmf.training import Ascent, climb_loss
+from fgmf.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from fgmf.agents import Team
+
+MEASURED = 1000
+VOTE_IMAGES = 200
+DECIDING = {
+    "independent": ("mean-log-probability", "median", "learned"),
+    "joint": ("mean-log-probability",),
+    "diverse": ("mean-log-probability", "median"),
+}
+_LIE = 1e4
+
+FACTORY = """
+from safetensors.torch import load_file
+from benchmarks.team_models import new_team
+
+
+def load():
+    team = new_team()
+    team.load_state_dict(load_file("team.safetensors"))
+    return team.eval()
+"""
+GATES = f"""
+schema = 1
+[model]
+factory = "shop:load"
+bounds = [0, 1]
+device = "cpu"
+[data]
+path = "images.npz"
+[[gate]]
+name = "fixed"
+kind = "robustness"
+norm = "linf"
+epsilon = {EPSILON}
+min_robust_accuracy = 0.3
+images = 60
+[[gate]]
+name = "sequential"
+kind = "robustness"
+norm = "linf"
+epsilon = {EPSILON}
+min_robust_accuracy = 0.2
+images = 60
+sequential = true
+"""
+
+
+def share(count: int, total: int) -> dict[str, float]:
+    """A share with its exact 95 % interval."""
+    interval = binomial_interval(count, total, confidence=0.95)
+    return {"share": count / total, "lower": interval.lower, "upper": interval.upper}
+
+
+def robust(model: nn.Module, images: int) -> dict[str, Any]:
+    """Clean and robust accuracy under `standard`, end to end."""
+    samples = held_out(0, images)
+    gate = RobustnessGate(
+        name="teams",
+        norm="linf",
+        epsilon=EPSILON,
+        min_robust_accuracy=0.01,
+        suite="standard",
+        images="all",
+    )
+    begun = time.process_time()
+    verdict = gate.check(Classifier(model, bounds=(0, 1)), samples.images, samples.labels)
+    if verdict.outcome is Outcome.ERROR or verdict.measured is None:
+        raise SystemExit(f"expected a measurement, got {verdict.outcome}: {verdict.reason}")
+    with torch.no_grad():
+        right = int((model(samples.images).argmax(dim=1) == samples.labels).sum())
+    return {
+        "clean": share(right, images),
+        "robust": share(round(verdict.measured * images), images),
+        "images": images,
+        "seconds": time.process_time() - begun,
+    }
+
+
+def transfer(deciding: Team, images: int) -> dict[str, Any]:
+    """Rows: the agent that was attacked; columns: those that lose what they had right."""
+    members = deciding.members
+    samples = held_out(0, images)
+    ascent = Ascent(epsilon=EPSILON, steps=20, step=EPSILON / 8, bounds=(0.0, 1.0))
+    rows: dict[str, Any] = {}
+    for source in members:
+        draws = torch.Generator().manual_seed(0)
+        moved = climb_loss(source, samples.images, samples.labels, ascent, draws=draws)
+        rows[source.name] = {}
+        for target in members:
+            with torch.no_grad():
+                right = target(samples.images).argmax(dim=1) == samples.labels
+                lost = right & (target(moved).argmax(dim=1) != samples.labels)
+            rows[source.name][target.name] = share(int(lost.sum()), int(right.sum()))
+    return rows
+
+
+def compromised(of_rule: Callable[[str], Team], images: int) -> dict[str, Any]:
+    """Accuracy under each rule with no agent, and with the worst one, compromised."""
+    samples, found = held_out(0, images), {}
+    with torch.no_grad():
+        logits = of_rule("median").agent_logits(samples.images)
+        for rule in RULES:
+            deciding = of_rule(rule)
+            honest = deciding.decide(logits).argmax(dim=1) == samples.labels
+            any_agent, each = honest.clone(), {}
+            for position, name in enumerate(NAMES):
+                held = honest.clone()
+                for said in lies(logits.shape[2]):
+                    lying = logits.clone()
+                    lying[position] = said
+                    held &= deciding.decide(lying).argmax(dim=1) == samples.labels
+                each[name] = share(int(held.sum()), images)
+                any_agent &= held
+            found[rule] = {
+                "honest": share(int(honest.sum()), images),
+                "any agent": share(int(any_agent.sum()), images),
+                "each": each,
+            }
+    return found
+
+
+def lies(classes: int) -> list[torch.Tensor]:
+    """What a compromised agent says: sure of one class, or of all but one.
+
+    A monotone rule is turned to a class by the first kind if by anything: it is as high as can be
+    there, and as low as can be everywhere else.
+    """
+    sure = [_LIE * row for row in torch.eye(classes)]
+    return [*sure, *(-row for row in sure)]
+
+
+def vote(agents: Team, around: Team, images: int) -> dict[str, Any]:
+    """The naive attack on a vote, and what the detector says."""
+    samples = held_out(0, images)
+    gate = GradientMaskingGate(name="vote", norm="linf", epsilon=EPSILON, images=images)
+    verdict = gate.check(Classifier(agents, bounds=(0, 1)), samples.images, samples.labels)
+    ascent = Ascent(epsilon=EPSILON, steps=20, step=EPSILON / 8, bounds=(0.0, 1.0))
+    draws = torch.Generator().manual_seed(0)
+    moved = climb_loss(around, samples.images, samples.labels, ascent, draws=draws)
+    with torch.no_grad():
+        clean = int((agents(samples.images).argmax(dim=1) == samples.labels).sum())
+        right = agents(samples.images).argmax(dim=1) == samples.labels
+        held = int((right & (agents(moved).argmax(dim=1) == samples.labels)).sum())
+    return {
+        "clean": share(clean, images),
+        "through the mean of log-probabilities": share(held, images),
+        "outcome": str(verdict.outcome),
+        "reason": verdict.reason,
+        "findings": [finding.name for finding in verdict.findings],
+    }
+
+
+def cost(deciding: Team, rounds: int, images: int) -> dict[str, Any]:
+    """PGD-20 on the team over the sum of PGD-20 on each agent."""
+    samples = held_out(0, images)
+    subjects: dict[str, nn.Module] = {"team": deciding}
+    subjects |= {agent.name: agent for agent in deciding.members}
+    passes: dict[str, int] = {}
+
+    def attacked(name: str) -> float:
+        """On what the subject says itself, so that as many images are attacked of each."""
+        classifier = Classifier(subjects[name], bounds=(0, 1))
+        labels = classifier.predict(samples.images)
+        gate = RobustnessGate(
+            name="cost",
+            norm="linf",
+            epsilon=0.01,
+            min_robust_accuracy=0.01,
+            images="all",
+            attacks=({"name": "pgd", "steps": 20},),  # type: ignore[arg-type]
+        )
+        begun = time.process_time()
+        verdict = gate.check(classifier, samples.images, labels)
+        spent = time.process_time() - begun
+        if verdict.outcome is Outcome.ERROR:
+            raise SystemExit(f"expected a measurement of {name}, got: {verdict.reason}")
+        passes[name] = verdict.cost.forward_passes + verdict.cost.backward_passes
+        return spent
+
+    def all_agents() -> float:
+        return sum(attacked(name) for name in NAMES)
+
+    contestants: dict[str, Callable[[], float]] = {
+        "sum of agents": all_agents,
+        "sum of agents again": all_agents,
+        "team": lambda: attacked("team"),
+    }
+    times = run_rounds(contestants, rounds=rounds)
+    ratios = [
+        paired_ratio(name, times, floor="sum of agents") for name in ("sum of agents again", "team")
+    ]
+    for ratio in ratios:
+        print(ratio.describe(), flush=True)
+    own = sum(passes[name] for name in NAMES)
+    return {
+        "passes": {**passes, "of agents, team over sum": len(NAMES) * passes["team"] / own},
+        "cpu": {ratio.name: [ratio.median, ratio.lower, ratio.upper] for ratio in ratios},
+    }
+
+
+def processes(deciding: Team) -> dict[str, Any]:
+    """Verdicts of a gate file with a team, in one process and in two."""
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        state = deciding.state_dict()
+        save_file({k: v.contiguous() for k, v in state.items()}, folder / "team.safetensors")
+        samples = held_out(0, 200)
+        np.savez(
+            folder / "images.npz", images=samples.images.numpy(), labels=samples.labels.numpy()
+        )
+        (folder / "shop.py").write_text(FACTORY, encoding="utf-8")
+        (folder / "fgmf.toml").write_text(GATES, encoding="utf-8")
+        one, two = verdicts_of(folder, CHECK), verdicts_of(folder, (*TORCHRUN, *CHECK))
+    outcomes = {str(each["gate"]): str(each["outcome"]) for each in one}
+    return {"identical": one == two and bool(one), "outcomes": outcomes}
+
+
+def cells(*, quick: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What is measured, in order."""
+    measured, rounds, few = (20, 2, 20) if quick else (MEASURED, 15, VOTE_IMAGES)
+    trained_on = 300 if quick else IMAGES
+
+    def made(way: str, rule: str = "mean-log-probability") -> Trained:
+        return team(way, rule, images=trained_on)
+
+    def priced(trained: Trained) -> dict[str, Any]:
+        return {**robust(trained.model, measured), "training seconds": trained.seconds}
+
+    found: dict[str, Callable[[], dict[str, Any]]] = {}
+    for name in NAMES:
+        found[f"robust alone {name}"] = partial(_later, priced, alone, name, images=trained_on)
+    for way in WAYS:
+        for rule in DECIDING[way]:
+            found[f"robust {way} {rule}"] = partial(_later, priced, made, way, rule)
+
+        def rule_of(rule: str, way: str = way) -> Team:
+            deciding: Team = made(way, rule).model
+            return deciding
+
+        found[f"transfer {way}"] = partial(
+            lambda rule_of: transfer(rule_of("median"), measured), rule_of
+        )
+        found[f"compromised {way}"] = partial(compromised, rule_of, measured)
+    honest = partial(made, "independent")
+    found["vote"] = lambda: vote(honest("majority").model, honest().model, few)
+    found["processes"] = lambda: processes(honest().model)
+    found["cost"] = lambda: cost(honest().model, rounds, 20 if quick else 100)
+    return found
+
+
+def _later(
+    measure: Callable[[Trained], dict[str, Any]],
+    make: Callable[..., Trained],
+    *arguments: str,
+    **options: int,
+) -> dict[str, Any]:
+    """Train when the cell's turn has come, not before."""
+    return measure(make(*arguments, **options))
+
+
+def kept(name: str, *, quick: bool) -> Path:
+    """Where a cell is kept."""
+    here = Path(__file__).parent
+    code = b"".join((here / file).read_bytes() for file in ("agent_teams.py", "team_models.py"))
+    digest = hashlib.sha256(code + f"{name} {quick}".encode()).hexdigest()[:12]
+    return Shelf.usual().folder / "teams" / f"cell-{digest}.json"
+
+
+def main() -> None:
+    """Measure what is not kept, print everything, write the result."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", nargs="+", default=[""], help="beginnings of names of cells")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long")
+    parser.add_argument("--quick", action="store_true", help="a few images: that it runs")
+    parser.add_argument("--output", type=Path, help="write the result as JSON")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    started, result = time.monotonic(), dict[str, Any]()
+    for name, measure in cells(quick=options.quick).items():
+        path = kept(name, quick=options.quick)
+        wanted = name.startswith(tuple(options.only))
+        if wanted and not path.is_file() and time.monotonic() - started < 60 * options.minutes:
+            write_atomically(path, json.dumps(measure()).encode())
+        if path.is_file():
+            result[name] = json.loads(path.read_text())
+            print(f"{name}: {json.dumps(result[name])}", flush=True)
+    missing = sorted(set(cells(quick=options.quick)) - set(result))
+    print(f"not measured yet: {', '.join(missing) or 'nothing'}")
+    if options.output is not None:
+        found = {"epochs": EPOCHS, "images": IMAGES, "cells": result}
+        write_result(options.output, "What is a team worth?", found)
+
+
+if __name__ == "__main__":
+    main()

@@ -174,6 +174,12 @@ def test_agents_and_team_belong_together(tmp_path: Path) -> None:
         load_recipe_file(written(tmp_path, alone))
 
 
+def test_a_team_is_not_pruned(tmp_path: Path) -> None:
+    text = _text("joint") + "[pruning]\nshare = 0.5\n"
+    with pytest.raises(InvalidRecipeFile, match="prune its agents alone"):
+        load_recipe_file(written(tmp_path, text))
+
+
 def test_a_log_needs_passes_of_whole_batches(tmp_path: Path) -> None:
     text = _text("diverse").replace("share = 1.0", "share = 0.5")
     load_recipe_file(written(tmp_path, text))

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,13 +23,10 @@ from benchmarks.export_study import folder, shares_of
 from benchmarks.fashion_models import held_out
 from fgmf.canonical import write_atomically
 from fgmf.classifier import Classifier
-from fgmf.classifier.onnx_backend import onnx_runner
 from fgmf.export import export_onnx
+from fgmf.export.engines import engines_for, runner_of
 from fgmf.export.latency import measure_latency
 from fgmf.sparsity import compact, find_units, magnitude_scores, prune_units
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 RESULTS = Path(__file__).parent / "results" / "export_latency.json"
 
@@ -47,41 +44,23 @@ def _file(architecture: str, share: float) -> Path:
     return path
 
 
-def _openvino(path: Path, images: torch.Tensor) -> Callable[[], object]:
-    import openvino
-
-    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    request, array = compiled.create_infer_request(), images.numpy()
-    return lambda: request.infer([array])
-
-
-def _engines() -> dict[str, Callable]:
-    engines: dict[str, Callable] = {"onnxruntime": onnx_runner}
-    try:
-        import openvino
-
-        engines[f"openvino {openvino.__version__.split('-')[0]}"] = _openvino
-    except ImportError:
-        print("openvino is not installed: left out")
-    return engines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=61)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     image, found = held_out(0, 1).images, {}
-    for engine, run in _engines().items():
+    for engine, version in engines_for(".onnx").items():
         for architecture in ARCHITECTURES:
             files = {f"{share:g}": _file(architecture, share) for share in shares_of(architecture)}
             make = {
-                share: (lambda path=path, run=run: run(path, image))
+                share: (lambda path=path, engine=engine: runner_of(engine, path, image))
                 for share, path in files.items()
             }
+            load = os.getloadavg()[0]
             report = measure_latency(make, rounds=asked.rounds)
-            found.setdefault(engine, {})[architecture] = asdict(report) | {"noise": report.noise}
+            facts = {"noise": report.noise, "load_before": load, "version": version}
+            found.setdefault(engine, {})[architecture] = asdict(report) | facts
             for share, timing in report.timings.items():
                 print(
                     f"{engine:<12} {architecture:<7} {share:<5} {timing.microseconds:8.1f} us  "
@@ -90,7 +69,8 @@ def main() -> None:
             control = report.control
             print(
                 f"{engine:<12} {architecture:<7} A/A   {control.microseconds:8.1f} us  "
-                f"{control.speedup:5.2f}x [{control.lower:.2f}, {control.upper:.2f}]",
+                f"{control.speedup:5.2f}x [{control.lower:.2f}, {control.upper:.2f}]  "
+                f"load {load:.1f} on {os.cpu_count()} CPUs",
                 flush=True,
             )
     write_atomically(RESULTS, (json.dumps(found, indent=1) + "\n").encode())

@@ -11,6 +11,8 @@ file; its digest is logged or signed like any other, and `fgmf verify-export` ta
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -161,7 +163,8 @@ def _converted(package: Any, whole: Whole, image: Images) -> bytes:  # noqa: ANN
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "model.tflite"
         try:
-            with warnings.catch_warnings():  # of the converter, about torch's own changes
+            # The converter tells of torch's changes, and of each of its steps.
+            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
                 warnings.simplefilter("ignore")
                 package.convert(whole, (image,)).export(str(made))
         except Exception as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from fgmf.classifier import Classifier
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 KEY = Signer(bytes(32), name="release")
 ANCHORS = Anchors(public_key=KEY.verifier.text())
+_SHARED = [HealthCheck.function_scoped_fixture]  # put back after each example
 
 
 @pytest.fixture
@@ -43,6 +46,22 @@ def test_the_file_and_what_lies_beside_it_are_held_together(signed: Path) -> Non
     report = verify_export(signed, ANCHORS)
     assert report.outcome is Outcome.FAIL
     assert "the file's bytes" in report.reason
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=_SHARED)
+@given(beside=st.booleans(), at=st.floats(0, 1), bits=st.integers(1, 255))
+def test_any_changed_byte_of_file_or_sidecar_is_found(
+    signed: Path, beside: bool, at: float, bits: int
+) -> None:
+    place = sidecar_path(signed) if beside else signed
+    genuine = bytearray(place.read_bytes())
+    changed = genuine.copy()
+    changed[min(int(at * len(changed)), len(changed) - 1)] ^= bits
+    place.write_bytes(changed)
+    try:
+        assert verify_export(signed, ANCHORS).outcome is Outcome.FAIL
+    finally:
+        place.write_bytes(genuine)
 
 
 def test_another_sidecar_is_found(signed: Path) -> None:

@@ -148,14 +148,13 @@ def litert_runner(path: Path, images: Images) -> Callable[[], object]:
 
     Args:
         path: The ``.tflite`` file; it gets an interpreter of its own.
-        images: (n, ...) as the file takes them.
+        images: (1, ...) as the file takes it.
 
     Raises:
         MissingDependency: ai-edge-litert is not installed.
-        InvalidInput: The interpreter refuses the file.
+        InvalidInput: The interpreter refuses file or image.
     """
-    model = LiteRtModel(path)
-    return lambda: model(images)
+    return LiteRtModel(path).runner(images)
 
 
 def _converted(package: Any, whole: Whole, image: Images) -> bytes:  # noqa: ANN401 - untyped

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from fgmf.classifier import Classifier
+from fgmf.classifier.litert_backend import LiteRtModel
 from fgmf.errors import GradientUnavailable, InvalidInput, MissingDependency
 
 
@@ -82,6 +83,15 @@ def test_several_outputs_are_named(path: Path, monkeypatch: pytest.MonkeyPatch) 
     classifier = Classifier(path, bounds=(0, 1), output="logits")
     images = torch.zeros(3, 1, 3, 3)
     assert torch.equal(classifier.logits(images), torch.tensor([[0.0, 1.0]]).expand(3, 2))
+
+
+def test_a_runner_does_nothing_but_run(path: Path) -> None:
+    model, images = LiteRtModel(path), torch.rand(2, 1, 3, 3)
+    run = model.runner(images)
+    (scores,) = run()
+    assert torch.equal(torch.from_numpy(scores), model(images))
+    with pytest.raises(InvalidInput, match="expected input that"):
+        model.runner(torch.rand(2, 1, 4, 4))
 
 
 def test_no_gradients_pass(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The callback that prunes: what a resumption takes over, and what it does to a running training."""
+"""The callback that prunes: what a resumption takes over, and what it does to a training."""
 
 from __future__ import annotations
 

@@ -242,6 +242,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "faithfulness: gates on the faithfulness of explanations",
         "explanation_stability: gates on whether explanations stay the same",
         "mask_log: gates on logs of saliency masks",
+        "export_parity: gates on exported files beside their source",
+        "provenance: gates on where exported files come from",
         "team_mask_log: gates on mask logs of teams of agents",
         "policy_return: gates on the return of policies under attack",
     ):

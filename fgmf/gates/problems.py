@@ -20,6 +20,8 @@ from fgmf.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+_LONGEST_KEY = 80
+
 # The last part of a location where pydantic names a branch of a union instead of a key.
 _UNION_BRANCH = re.compile(
     r"float|int|str|bool|none|constrained-(float|int|str)|(literal|tuple|list|dict|function-\w+)\[.*\]"
@@ -128,8 +130,14 @@ def _place(entry: Any) -> tuple[str | int, ...]:  # noqa: ANN401 - pydantic's Er
 def _location(parts: Sequence[str | int]) -> str:
     text = ""
     for part in parts:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+        text += f"[{part}]" if isinstance(part, int) else f".{_shown_key(part)}"
     return text.removeprefix(".") or "(the whole entry)"
+
+
+def _shown_key(key: str) -> str:
+    """A key that a file can have as it likes: short, and without what a terminal would act on."""
+    text = key if len(key) <= _LONGEST_KEY else f"{key[:_LONGEST_KEY]}..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _got(entry: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fgmf.reporting.evidence import integer_of, number_of, records_of, text_of
-from fgmf.reporting.text import shown_number
+from fgmf.reporting.text import printable, shown_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,7 +40,7 @@ def _by_severity(row: Mapping[str, Json]) -> str:
     levels = row.get("by_severity")
     if not isinstance(levels, dict):
         return ""
-    shown = [f"{level}: {_shown(levels, level)}" for level in sorted(levels)]
+    shown = [f"{printable(level)}: {_shown(levels, level)}" for level in sorted(levels)]
     return f"  ({', '.join(shown)})"
 
 

@@ -147,7 +147,7 @@ def _settings(attack: Mapping[str, Json]) -> str:
     restarts = integer_of(attack, "restarts")
     if restarts is not None:
         values["restarts"] = restarts
-    return ", ".join(f"{printable(name)}={value}" for name, value in values.items())
+    return ", ".join(f"{printable(name)}={printable(str(v))}" for name, v in values.items())
 
 
 def _classes(verdict: Verdict) -> Iterable[str]:

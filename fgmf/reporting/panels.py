@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from fgmf.reporting.evidence import number_of, records_of, text_of
-from fgmf.reporting.text import shown_number
+from fgmf.reporting.text import printable, shown_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,8 +86,10 @@ def _corruptions(evidence: Mapping[str, Json]) -> Panel | None:
         levels = entry.get("by_severity")
         by_severity = levels if isinstance(levels, dict) else {}
         marks = [
-            Mark(place=100 * value, style="other", label=f"severity {level}: {value:.3f}")
-            for level in sorted(by_severity)
+            Mark(
+                place=100 * value, style="other", label=f"severity {printable(level)}: {value:.3f}"
+            )
+            for level, name in ((level, printable(level)) for level in sorted(by_severity))
             if (value := number_of(by_severity, level)) is not None and 0 <= value <= 1
         ]
         mean = number_of(entry, "accuracy")

@@ -46,10 +46,18 @@ def report_target(text: str, *, base: Path | None = None) -> ReportTarget:
     form, _, name = text.partition(":")
     path = Path(name) if base is None else base / name
     known = [entry for entry in REPORT_FORMS if entry == form]
-    if not known or not name or path.is_dir():
+    if not known or not name or _is_no_file(path):
         forms = ", ".join(f"{entry}:PATH" for entry in REPORT_FORMS)
         raise InvalidInput(f"expected one of {forms} with the path of a file, got {text!r}")
     return ReportTarget(form=known[0], path=path)
+
+
+def _is_no_file(path: Path) -> bool:
+    """Say whether no file can have a path: a directory has it, or the system takes no such name."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return True
 
 
 def write_report(

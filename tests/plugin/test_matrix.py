@@ -40,6 +40,9 @@ WAYS = {
     "failed first": "--ff",
 }
 
+STRICT = ("plain", "n0", "n2", "no cacheprovider", "strict markers", "strict config", "no terminal")
+"""Ways that every other circumstance is crossed with."""
+
 
 def run(project: Project, way: str, *arguments: str) -> pytest.RunResult:
     """With the cache provider, unless the way takes it out."""
@@ -67,7 +70,7 @@ def test_a_broken_file(project: Project, way: str) -> None:
     assert run(project, way).ret == USAGE
 
 
-@pytest.mark.parametrize("way", ["plain", "n0", "n2"])
+@pytest.mark.parametrize("way", STRICT)
 def test_stopped_at_the_first_failure(project: Project, way: str) -> None:
     project.gates('name = "a"\noutcome = "fail"', 'name = "b"\nrequired = true')
     project.write("tests/test_own.py", "import time\ndef test_own(): time.sleep(0.1)\n")
@@ -76,7 +79,7 @@ def test_stopped_at_the_first_failure(project: Project, way: str) -> None:
     assert project.outcomes()["a"] == "fail"
 
 
-@pytest.mark.parametrize("way", ["plain", "n0", "n2"])
+@pytest.mark.parametrize("way", [way for way in STRICT if way != "no cacheprovider"])
 def test_the_last_failed_gates_run_again(project: Project, way: str) -> None:
     project.gates('name = "a"\noutcome = "fail"', 'name = "b"\noutcome = "error"', 'name = "c"')
     assert run(project, way).ret == FAILED
@@ -87,7 +90,7 @@ def test_the_last_failed_gates_run_again(project: Project, way: str) -> None:
     assert project.outcomes() == {"a": "pass", "b": "pass"}
 
 
-@pytest.mark.parametrize("way", ["plain", "n0", "n2"])
+@pytest.mark.parametrize("way", STRICT)
 @pytest.mark.parametrize("only", ["--collect-only", "--co -q", "--fgmf-list"])
 def test_only_collecting_measures_nothing(project: Project, way: str, only: str) -> None:
     project.gates('name = "a"\noutcome = "fail"\nrequired = true')
@@ -116,13 +119,13 @@ GateRun.classifier = linger
 """
 
 
-@pytest.mark.parametrize("spread", ["-n0", "-n2"])
+@pytest.mark.parametrize("spread", ["-n0", "-n2", "-p no:terminal", "--strict-markers"])
 def test_an_interrupt_from_the_keyboard(project: Project, spread: str) -> None:
     """SIGINT to the process that the user started; what was owed is told as an error."""
     project.gates('name = "slow"\nrequired = true')
     conftest = project.path / "conftest.py"
     conftest.write_text(conftest.read_text() + SLOW)
-    command = [sys.executable, "-m", "pytest", spread, "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *spread.split(), "-p", "no:cacheprovider"]
     # Shells start background jobs with SIGINT ignored, and children inherit that.
     process = subprocess.Popen(
         [*command, "--fgmf-report=json:report.json"],

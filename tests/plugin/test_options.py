@@ -133,6 +133,8 @@ def test_the_baselines_of_the_ini_file(project: Project) -> None:
         "faithfulness",
         "explanation_stability",
         "mask_log",
+        "export_parity",
+        "provenance",
         "team_mask_log",
         "policy_return",
     ],
@@ -147,6 +149,8 @@ def test_every_kind_has_a_marker(bare_project: Project, marker: str) -> None:
         "faithfulness": 'explainer = "pgca"\nmetrics = [{ name = "deletion", min_margin = 0.0 }]',
         "explanation_stability": 'explainer = "pgca"\nnoise = 0.1\nmin_noise_similarity = 0.1',
         "mask_log": 'path = "log"\nhead = "sha256:' + "0" * 64 + '"',
+        "export_parity": 'artefact = "m.onnx"\nepsilon = 0.1\nmin_robust_accuracy = 0.5',
+        "provenance": 'artefact = "m.onnx"\nlog = "log"\nhead = "sha256:' + "0" * 64 + '"',
         "team_mask_log": 'path = "log"\nagents = ["cnn", "vit"]',
         "policy_return": 'environment = "shop:world"\nepsilon = 0.1\nmin_return = 0.5',
     }

@@ -15,16 +15,18 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
+import torch
+import torch.fx
 from torch import nn
 
 from fgmf.backbones.configuration import activation, check_images, check_sizes, weights_from
 from fgmf.errors import InvalidInput
 
 if TYPE_CHECKING:
-    import torch
-
     from fgmf.backbones.configuration import Activation
     from fgmf.types import Images, Logits
+
+torch.fx.wrap("check_images")  # a check of shapes, not a part of the graph
 
 _LARGEST_FIRST_SIDE = 56
 _GROUP_WIDTH = 8

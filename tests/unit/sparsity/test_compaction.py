@@ -10,7 +10,16 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune
 
-from fgmf.backbones import ConvNet, ConvNetConfig, HybridConfig, HybridNet, ViT, ViTConfig
+from fgmf.backbones import (
+    ConvNet,
+    ConvNetConfig,
+    HybridConfig,
+    HybridNet,
+    ResNet,
+    ResNetConfig,
+    ViT,
+    ViTConfig,
+)
 from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.sgam import Sgam
 from fgmf.sparsity import (
@@ -74,6 +83,10 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
     "vit": lambda: (ViT(ViTConfig(image_side=8, width=16, depth=2, pooling="mean")), GREY),
     "vit with token": lambda: (ViT(ViTConfig(image_side=8, width=16, depth=2)), GREY),
     "hybrid": lambda: (HybridNet(HybridConfig(image_side=8, stem_widths=(6, 8, 16))), GREY),
+    "resnet": lambda: (
+        ResNet(ResNetConfig(image_side=8, widths=(6, 8), blocks=(1, 2), norm="batch")),
+        GREY,
+    ),
     "residual": lambda: (Residual(), COLOUR),
     "behind a mask": lambda: (
         Sgam.wrap(ConvNet(ConvNetConfig(image_side=8)), channels=1, mean=[0.4], std=[0.3]),

@@ -1,14 +1,14 @@
 """Is a team worth its price, and what is left of it when an agent lies?
 
     python -m benchmarks.agent_teams                     # all cells that are not kept yet
+    python -m benchmarks.agent_teams --data digits       # the small form
     python -m benchmarks.agent_teams --minutes 9         # stop after so long; the next run goes on
     python -m benchmarks.agent_teams --only cost         # times: on a quiet machine
 
-A CNN, a ViT and a hybrid on Fashion-MNIST decide together (`team_models`), beside each network
-alone, trained for the CPU time of all three. Every cell is kept in the benchmark cache.
+A CNN, a ViT and a hybrid decide together (`team_models`), beside each network alone, trained for
+the CPU time of all three. Every cell is kept in the benchmark cache.
 
-robust        clean and robust accuracy under the suite `standard`, end to end, Linf 0.1, the first
-              1000 test images; exact 95 % intervals
+robust        clean and robust accuracy under the suite `standard`, end to end; exact 95 % intervals
 transfer      share of the images that agent j had right and loses to the attack on agent i: 20
               steps of projected ascent
 compromised   accuracy with one agent that may say anything: for each image the worst of all agents
@@ -35,10 +35,10 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.digit_study import write_result
-from benchmarks.fashion_models import EPSILON, Shelf, held_out
+from benchmarks.fashion_models import Shelf
 from benchmarks.gate_ways import CHECK, TORCHRUN, verdicts_of
 from benchmarks.pairing import paired_ratio, run_rounds
-from benchmarks.team_models import EPOCHS, IMAGES, NAMES, WAYS, Trained, alone, team
+from benchmarks.team_models import NAMES, STUDIES, WAYS, Study, Trained
 from fgmf.agents import RULES
 from fgmf.canonical import write_atomically
 from fgmf.classifier import Classifier
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from fgmf.agents import Team
-
-MEASURED = 1000
 VOTE_IMAGES = 200
 DECIDING = {
     "independent": ("mean-log-probability", "median", "learned"),
@@ -65,15 +62,15 @@ _LIE = 1e4
 
 FACTORY = """
 from safetensors.torch import load_file
-from benchmarks.team_models import new_team
+from benchmarks.team_models import STUDIES
 
 
 def load():
-    team = new_team()
+    team = STUDIES["DATA"].new_team()
     team.load_state_dict(load_file("team.safetensors"))
     return team.eval()
 """
-GATES = f"""
+GATES = """
 schema = 1
 [model]
 factory = "shop:load"
@@ -85,14 +82,14 @@ path = "images.npz"
 name = "fixed"
 kind = "robustness"
 norm = "linf"
-epsilon = {EPSILON}
+epsilon = EPSILON
 min_robust_accuracy = 0.3
 images = 60
 [[gate]]
 name = "sequential"
 kind = "robustness"
 norm = "linf"
-epsilon = {EPSILON}
+epsilon = EPSILON
 min_robust_accuracy = 0.2
 images = 60
 sequential = true
@@ -105,13 +102,14 @@ def share(count: int, total: int) -> dict[str, float]:
     return {"share": count / total, "lower": interval.lower, "upper": interval.upper}
 
 
-def robust(model: nn.Module, images: int) -> dict[str, Any]:
+def robust(study: Study, model: nn.Module) -> dict[str, Any]:
     """Clean and robust accuracy under `standard`, end to end."""
-    samples = held_out(0, images)
+    samples = study.test_set()
+    images = len(samples)
     gate = RobustnessGate(
         name="teams",
         norm="linf",
-        epsilon=EPSILON,
+        epsilon=study.epsilon,
         min_robust_accuracy=0.01,
         suite="standard",
         images="all",
@@ -130,11 +128,11 @@ def robust(model: nn.Module, images: int) -> dict[str, Any]:
     }
 
 
-def transfer(deciding: Team, images: int) -> dict[str, Any]:
+def transfer(study: Study, way: str) -> dict[str, Any]:
     """Rows: the agent that was attacked; columns: those that lose what they had right."""
-    members = deciding.members
-    samples = held_out(0, images)
-    ascent = Ascent(epsilon=EPSILON, steps=20, step=EPSILON / 8, bounds=(0.0, 1.0))
+    members = study.team(way).model.members
+    samples = study.test_set()
+    ascent = _ascent(study)
     rows: dict[str, Any] = {}
     for source in members:
         draws = torch.Generator().manual_seed(0)
@@ -148,13 +146,14 @@ def transfer(deciding: Team, images: int) -> dict[str, Any]:
     return rows
 
 
-def compromised(of_rule: Callable[[str], Team], images: int) -> dict[str, Any]:
+def compromised(study: Study, way: str) -> dict[str, Any]:
     """Accuracy under each rule with no agent, and with the worst one, compromised."""
-    samples, found = held_out(0, images), {}
+    samples, found = study.test_set(), {}
+    images = len(samples)
     with torch.no_grad():
-        logits = of_rule("median").agent_logits(samples.images)
+        logits = study.team(way).model.agent_logits(samples.images)
         for rule in RULES:
-            deciding = of_rule(rule)
+            deciding = study.team(way, rule).model
             honest = deciding.decide(logits).argmax(dim=1) == samples.labels
             any_agent, each = honest.clone(), {}
             for position, name in enumerate(NAMES):
@@ -183,12 +182,15 @@ def lies(classes: int) -> list[torch.Tensor]:
     return [*sure, *(-row for row in sure)]
 
 
-def vote(agents: Team, around: Team, images: int) -> dict[str, Any]:
+def vote(study: Study) -> dict[str, Any]:
     """The naive attack on a vote, and what the detector says."""
-    samples = held_out(0, images)
-    gate = GradientMaskingGate(name="vote", norm="linf", epsilon=EPSILON, images=images)
+    samples = study.test_set(VOTE_IMAGES)
+    images = len(samples)
+    agents = study.team("independent", "majority").model
+    around = study.team("independent").model
+    gate = GradientMaskingGate(name="vote", norm="linf", epsilon=study.epsilon, images=images)
     verdict = gate.check(Classifier(agents, bounds=(0, 1)), samples.images, samples.labels)
-    ascent = Ascent(epsilon=EPSILON, steps=20, step=EPSILON / 8, bounds=(0.0, 1.0))
+    ascent = _ascent(study)
     draws = torch.Generator().manual_seed(0)
     moved = climb_loss(around, samples.images, samples.labels, ascent, draws=draws)
     with torch.no_grad():
@@ -204,9 +206,9 @@ def vote(agents: Team, around: Team, images: int) -> dict[str, Any]:
     }
 
 
-def cost(deciding: Team, rounds: int, images: int) -> dict[str, Any]:
+def cost(study: Study, rounds: int) -> dict[str, Any]:
     """PGD-20 on the team over the sum of PGD-20 on each agent."""
-    samples = held_out(0, images)
+    samples, deciding = study.test_set(100), study.team("independent").model
     subjects: dict[str, nn.Module] = {"team": deciding}
     subjects |= {agent.name: agent for agent in deciding.members}
     passes: dict[str, int] = {}
@@ -252,99 +254,88 @@ def cost(deciding: Team, rounds: int, images: int) -> dict[str, Any]:
     }
 
 
-def processes(deciding: Team) -> dict[str, Any]:
+def processes(study: Study) -> dict[str, Any]:
     """Verdicts of a gate file with a team, in one process and in two."""
     import numpy as np
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        state = deciding.state_dict()
+        state = study.team("independent").model.state_dict()
         save_file({k: v.contiguous() for k, v in state.items()}, folder / "team.safetensors")
-        samples = held_out(0, 200)
+        samples = study.test_set(200)
         np.savez(
             folder / "images.npz", images=samples.images.numpy(), labels=samples.labels.numpy()
         )
-        (folder / "shop.py").write_text(FACTORY, encoding="utf-8")
-        (folder / "fgmf.toml").write_text(GATES, encoding="utf-8")
+        (folder / "shop.py").write_text(FACTORY.replace("DATA", study.data), encoding="utf-8")
+        (folder / "fgmf.toml").write_text(
+            GATES.replace("EPSILON", str(study.epsilon)), encoding="utf-8"
+        )
         one, two = verdicts_of(folder, CHECK), verdicts_of(folder, (*TORCHRUN, *CHECK))
     outcomes = {str(each["gate"]): str(each["outcome"]) for each in one}
     return {"identical": one == two and bool(one), "outcomes": outcomes}
 
 
-def cells(*, quick: bool) -> dict[str, Callable[[], dict[str, Any]]]:
+def cells(study: Study, rounds: int) -> dict[str, Callable[[], dict[str, Any]]]:
     """What is measured, in order."""
-    measured, rounds, few = (20, 2, 20) if quick else (MEASURED, 15, VOTE_IMAGES)
-    trained_on = 300 if quick else IMAGES
 
-    def made(way: str, rule: str = "mean-log-probability") -> Trained:
-        return team(way, rule, images=trained_on)
-
-    def priced(trained: Trained) -> dict[str, Any]:
-        return {**robust(trained.model, measured), "training seconds": trained.seconds}
+    def priced(make: Callable[..., Trained], *arguments: str) -> dict[str, Any]:
+        trained = make(*arguments)
+        return {**robust(study, trained.model), "training seconds": trained.seconds}
 
     found: dict[str, Callable[[], dict[str, Any]]] = {}
     for name in NAMES:
-        found[f"robust alone {name}"] = partial(_later, priced, alone, name, images=trained_on)
+        found[f"robust alone {name}"] = partial(priced, study.single, name)
     for way in WAYS:
         for rule in DECIDING[way]:
-            found[f"robust {way} {rule}"] = partial(_later, priced, made, way, rule)
-
-        def rule_of(rule: str, way: str = way) -> Team:
-            deciding: Team = made(way, rule).model
-            return deciding
-
-        found[f"transfer {way}"] = partial(
-            lambda rule_of: transfer(rule_of("median"), measured), rule_of
-        )
-        found[f"compromised {way}"] = partial(compromised, rule_of, measured)
-    honest = partial(made, "independent")
-    found["vote"] = lambda: vote(honest("majority").model, honest().model, few)
-    found["processes"] = lambda: processes(honest().model)
-    found["cost"] = lambda: cost(honest().model, rounds, 20 if quick else 100)
+            found[f"robust {way} {rule}"] = partial(priced, study.team, way, rule)
+        found[f"transfer {way}"] = partial(transfer, study, way)
+        found[f"compromised {way}"] = partial(compromised, study, way)
+    found["vote"] = partial(vote, study)
+    found["processes"] = partial(processes, study)
+    found["cost"] = partial(cost, study, rounds)
     return found
 
 
-def _later(
-    measure: Callable[[Trained], dict[str, Any]],
-    make: Callable[..., Trained],
-    *arguments: str,
-    **options: int,
-) -> dict[str, Any]:
-    """Train when the cell's turn has come, not before."""
-    return measure(make(*arguments, **options))
+def _ascent(study: Study) -> Ascent:
+    return Ascent(epsilon=study.epsilon, steps=20, step=study.epsilon / 8, bounds=(0.0, 1.0))
 
 
-def kept(name: str, *, quick: bool) -> Path:
+def kept(name: str, study: Study, rounds: int) -> Path:
     """Where a cell is kept."""
     here = Path(__file__).parent
     code = b"".join((here / file).read_bytes() for file in ("agent_teams.py", "team_models.py"))
-    digest = hashlib.sha256(code + f"{name} {quick}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(code + f"{name} {study} {rounds}".encode()).hexdigest()[:12]
     return Shelf.usual().folder / "teams" / f"cell-{digest}.json"
 
 
 def main() -> None:
     """Measure what is not kept, print everything, write the result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", choices=sorted(STUDIES), default="fashion")
     parser.add_argument("--only", nargs="+", default=[""], help="beginnings of names of cells")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long")
     parser.add_argument("--quick", action="store_true", help="a few images: that it runs")
     parser.add_argument("--output", type=Path, help="write the result as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    study, rounds = STUDIES[options.data], 15
+    if options.quick:
+        study, rounds = study.quick(), 2
     started, result = time.monotonic(), dict[str, Any]()
-    for name, measure in cells(quick=options.quick).items():
-        path = kept(name, quick=options.quick)
+    todo = cells(study, rounds)
+    for name, measure in todo.items():
+        path = kept(name, study, rounds)
         wanted = name.startswith(tuple(options.only))
         if wanted and not path.is_file() and time.monotonic() - started < 60 * options.minutes:
             write_atomically(path, json.dumps(measure()).encode())
         if path.is_file():
             result[name] = json.loads(path.read_text())
             print(f"{name}: {json.dumps(result[name])}", flush=True)
-    missing = sorted(set(cells(quick=options.quick)) - set(result))
-    print(f"not measured yet: {', '.join(missing) or 'nothing'}")
+    print(f"not measured yet: {', '.join(sorted(set(todo) - set(result))) or 'nothing'}")
     if options.output is not None:
-        found = {"epochs": EPOCHS, "images": IMAGES, "cells": result}
-        write_result(options.output, "What is a team worth?", found)
+        write_result(
+            options.output, "What is a team worth?", {"study": str(study), "cells": result}
+        )
 
 
 if __name__ == "__main__":

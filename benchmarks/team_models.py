@@ -1,9 +1,12 @@
-"""The Fashion-MNIST teams that `agent_teams` measures, and single networks for the same cost.
+"""The teams that `agent_teams` measures, and single networks for the same cost.
 
-A team of a CNN, a ViT and a hybrid is trained for `EPOCHS` epochs in each of three ways. Each
-network alone, from the same first weights, is trained for as many epochs as cost the same CPU time:
-how much an epoch of each network costs was measured once and is written down here, so that weights
-don't depend on the machine.
+A team of a CNN, a ViT and a hybrid is trained in each of three ways. Each network alone, from the
+same first weights, is trained for as many epochs as cost the same CPU time: how much an epoch of
+each network costs was measured once and is written down here, so that weights don't depend on the
+machine.
+
+fashion    6000 images of Fashion-MNIST, Linf 0.1, the first 1000 test images
+digits     1348 digits of scikit-learn, Linf 0.15, all 449 test images: a minute in all
 """
 
 from __future__ import annotations
@@ -12,18 +15,19 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from safetensors.torch import load_file, save_file
 
-from benchmarks.fashion_models import EPSILON, Shelf
+from benchmarks.fashion_models import Shelf
 from fgmf.agents import Agent, Team
 from fgmf.backbones import ConvNet, ConvNetConfig, HybridConfig, HybridNet, ViT, ViTConfig
-from fgmf.datasets import Samples, fashion_mnist
+from fgmf.datasets import Samples, digits, fashion_mnist
 from fgmf.training import NFgsmRecipe, Schedule, TeamRecipe, train
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import nn
@@ -31,26 +35,7 @@ if TYPE_CHECKING:
     from fgmf.training import KeepingRecipe, Recipe
 
 NAMES = ("cnn", "vit", "hybrid")
-WAYS = ("independent", "joint", "diverse")
-EPOCHS = 6
-ALONE = {"cnn": 17, "vit": 17, "hybrid": 20}
-"""Epochs of each network alone that take the CPU time of `EPOCHS` epochs of all three."""
-IMAGES = 6000
-PEAK = 5e-3
-
-
-def network(name: str) -> nn.Module:
-    """One of the three, with its first weights."""
-    if name == "cnn":
-        return ConvNet(ConvNetConfig(widths=(8, 16), hidden=64), seed=1)
-    if name == "vit":
-        return ViT(ViTConfig(patch_side=7, width=48, depth=2, heads=4), seed=2)
-    return HybridNet(HybridConfig(stem_widths=(8, 16, 32), depth=2), seed=3)
-
-
-def new_team(rule: str = "mean-log-probability") -> Team:
-    """All three, with their first weights."""
-    return Team([Agent(name, network(name)) for name in NAMES], rule=rule)
+WAYS: tuple[Literal["independent", "joint", "diverse"], ...] = ("independent", "joint", "diverse")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,63 +51,129 @@ class Trained:
     seconds: float
 
 
-def team(way: str, rule: str = "mean-log-probability", *, images: int = IMAGES) -> Trained:
-    """A team, trained in one way; agents of `independent` and `diverse` serve every rule."""
-    inner = NFgsmRecipe(epsilon=EPSILON, schedule=Schedule(epochs=EPOCHS, peak_learning_rate=PEAK))
-    made: Any = TeamRecipe(recipe=inner, way=way)
-    kept = _kept(f"team-{way}", new_team(), made, images)
-    deciding = new_team(rule)
-    deciding.agents.load_state_dict(kept.model.agents.state_dict())
-    return Trained(model=deciding.eval().requires_grad_(requires_grad=False), seconds=kept.seconds)
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One data set, with the sizes that go with it.
+
+    Attributes:
+        data: Its name.
+        images: First training images that are used.
+        epochs: Of the teams.
+        alone: Epochs of each network alone that take the CPU time of `epochs` of all three.
+        peak: Highest learning rate.
+        epsilon: Budget in Linf.
+        measured: Test images.
+    """
+
+    data: Literal["fashion", "digits"]
+    images: int
+    epochs: int
+    alone: Mapping[str, int]
+    peak: float
+    epsilon: float
+    measured: int
+
+    def network(self, name: str) -> nn.Module:
+        """One of the three, with its first weights."""
+        small = self.data == "digits"
+        if name == "cnn":
+            config = ConvNetConfig(image_side=8, widths=(8, 16), hidden=32)
+            return ConvNet(config if small else ConvNetConfig(widths=(8, 16), hidden=64), seed=1)
+        if name == "vit":
+            chosen = ViTConfig(image_side=8, patch_side=2, width=32, depth=2, heads=4)
+            large = ViTConfig(patch_side=7, width=48, depth=2, heads=4)
+            return ViT(chosen if small else large, seed=2)
+        tiny = HybridConfig(image_side=8, stem_widths=(16, 32), depth=2)
+        return HybridNet(tiny if small else HybridConfig(stem_widths=(8, 16, 32), depth=2), seed=3)
+
+    def new_team(self, rule: str = "mean-log-probability") -> Team:
+        """All three, with their first weights."""
+        return Team([Agent(name, self.network(name)) for name in NAMES], rule=rule)
+
+    def training_set(self) -> Samples:
+        """What they are trained on."""
+        found = digits("train") if self.data == "digits" else fashion_mnist(split="train")
+        return Samples(images=found.images[: self.images], labels=found.labels[: self.images])
+
+    def test_set(self, count: int | None = None) -> Samples:
+        """What they are measured on; the first so many."""
+        found = digits("test") if self.data == "digits" else fashion_mnist(split="test")
+        used = min(self.measured, count or self.measured)
+        return Samples(images=found.images[:used], labels=found.labels[:used])
+
+    def team(self, way: str, rule: str = "mean-log-probability") -> Trained:
+        """A team, trained in one way; its agents serve every rule."""
+        made: Any = TeamRecipe(recipe=self._defence(self.epochs), way=way)  # type: ignore[arg-type]
+        kept = self._kept(f"team-{way}", self.new_team(), made)
+        deciding = self.new_team(rule)
+        deciding.agents.load_state_dict(kept.model.agents.state_dict())
+        frozen = deciding.eval().requires_grad_(requires_grad=False)
+        return Trained(model=frozen, seconds=kept.seconds)
+
+    def single(self, name: str) -> Trained:
+        """A network alone, trained for the CPU time of the whole team."""
+        return self._kept(f"alone-{name}", self.network(name), self._defence(self.alone[name]))
+
+    def seconds_per_epoch(self) -> dict[str, float]:
+        """CPU time of an epoch of each network: what `alone` was made from."""
+        found = {}
+        for name in NAMES:
+            started = time.process_time()
+            train(self.network(name), self.training_set(), self._defence(2), seed=11)
+            found[name] = (time.process_time() - started) / 2
+        return found
+
+    def quick(self) -> Study:
+        """The same in a few seconds, for those who want to see that it runs."""
+        return replace(self, images=300, epochs=2, alone=dict.fromkeys(NAMES, 2), measured=20)
+
+    def _defence(self, epochs: int) -> NFgsmRecipe:
+        schedule = Schedule(epochs=epochs, peak_learning_rate=self.peak)
+        return NFgsmRecipe(epsilon=self.epsilon, schedule=schedule)
+
+    def _kept(self, name: str, model: nn.Module, recipe: Recipe | KeepingRecipe) -> Trained:
+        configs = [str(self.network(each).config) for each in NAMES]
+        words = f"{self.data} {name} {recipe} {self.images} {configs}"
+        digest = hashlib.sha256(words.encode()).hexdigest()[:12]
+        path = Shelf.usual().folder / "teams" / f"{self.data}-{name}-{digest}.safetensors"
+        beside = path.with_suffix(".json")
+        if not path.is_file() or not beside.is_file():
+            started = time.process_time()
+            train(model, self.training_set(), recipe, seed=11)
+            seconds = time.process_time() - started
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(beside, json.dumps({"seconds": seconds}).encode())
+            partial = path.with_suffix(f".{os.getpid()}")
+            save_file(model.state_dict(), partial)
+            partial.replace(path)
+        model.load_state_dict(load_file(path))
+        frozen = model.eval().requires_grad_(requires_grad=False)
+        return Trained(model=frozen, seconds=json.loads(beside.read_text())["seconds"])
 
 
-def alone(name: str, *, images: int = IMAGES) -> Trained:
-    """A single network, trained for the CPU time of the whole team."""
-    schedule = Schedule(epochs=ALONE[name], peak_learning_rate=PEAK)
-    recipe = NFgsmRecipe(epsilon=EPSILON, schedule=schedule)
-    return _kept(f"alone-{name}", network(name), recipe, images)
-
-
-def digest_of(name: str, recipe: object, images: int) -> str:
-    """Changes with everything that changes the weights."""
-    words = f"{name} {recipe} {images} {[str(network(each).config) for each in NAMES]}"
-    return hashlib.sha256(words.encode()).hexdigest()[:12]
-
-
-def _kept(name: str, model: nn.Module, recipe: Recipe | KeepingRecipe, images: int) -> Trained:
-    folder = Shelf.usual().folder / "teams"
-    path = folder / f"{name}-{digest_of(name, recipe, images)}.safetensors"
-    beside = path.with_suffix(".json")
-    if not path.is_file() or not beside.is_file():
-        used = fashion_mnist(split="train")
-        samples = Samples(images=used.images[:images], labels=used.labels[:images])
-        started = time.process_time()
-        train(model, samples, recipe, seed=11)
-        seconds = time.process_time() - started
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(beside, json.dumps({"seconds": seconds}).encode())
-        partial = path.with_suffix(f".{os.getpid()}")
-        save_file(model.state_dict(), partial)
-        partial.replace(path)
-    model.load_state_dict(load_file(path))
-    frozen = model.eval().requires_grad_(requires_grad=False)
-    return Trained(model=frozen, seconds=json.loads(beside.read_text())["seconds"])
+STUDIES = {
+    "fashion": Study(
+        data="fashion",
+        images=6000,
+        epochs=6,
+        alone={"cnn": 17, "vit": 17, "hybrid": 20},
+        peak=5e-3,
+        epsilon=0.1,
+        measured=1000,
+    ),
+    "digits": Study(
+        data="digits",
+        images=1348,
+        epochs=8,
+        alone={"cnn": 61, "vit": 15, "hybrid": 25},
+        peak=5e-3,
+        epsilon=0.15,
+        measured=449,
+    ),
+}
 
 
 def _write(path: Path, contents: bytes) -> None:
     partial = path.with_suffix(f".{os.getpid()}")
     partial.write_bytes(contents)
     partial.replace(path)
-
-
-def seconds_per_epoch(images: int = 2000) -> dict[str, float]:
-    """CPU time of an epoch of each network: what `ALONE` was made from."""
-    used = fashion_mnist(split="train")
-    samples = Samples(images=used.images[:images], labels=used.labels[:images])
-    recipe = NFgsmRecipe(epsilon=EPSILON, schedule=Schedule(epochs=2))
-    found = {}
-    for name in NAMES:
-        started = time.process_time()
-        train(network(name), samples, recipe, seed=11)
-        found[name] = (time.process_time() - started) / 2
-    return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
-from fgmf.agents import Agent, Team, View
+from fgmf.agents import Agent, MessagePassing, MessageSettings, Team, View
 from fgmf.backbones import (
     ConvNet,
     ConvNetConfig,
@@ -158,7 +158,15 @@ def build_model(plan: TrainingPlan, facts: ImageFacts) -> nn.Module:
         view = View.of(table.view.model_dump())
         model = _single(plan, table, facts, view, seed=derive_seed(plan.seed, "agent", table.name))
         agents.append(Agent(table.name, model, view=view))
-    return Team(agents, rule=plan.team.rule)
+    messages = None
+    if plan.team.messages is not None:
+        messages = MessagePassing(
+            len(agents),
+            facts.classes,
+            settings=MessageSettings(**plan.team.messages.model_dump()),
+            seed=derive_seed(plan.seed, "messages"),
+        )
+    return Team(agents, rule=plan.team.rule, messages=messages)
 
 
 def _single(

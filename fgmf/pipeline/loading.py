@@ -303,6 +303,9 @@ def _check_team(reader: _Reader, found: Mapping[str, Any]) -> None:
     if "mask_log" in found and team.training == "diverse" and team.share != 1.0:
         expected = "share = 1 with [mask_log], so that every pass is of a whole batch"
         reader.report("team.share", expected, str(team.share))
+    if team.messages is not None and team.training != "joint":
+        expected = 'training = "joint", which alone trains messages'
+        reader.report("team.training", expected, team.training)
     if "pruning" in found:
         reader.report("pruning", "no table [pruning] with a team: prune its agents alone", "one")
 

@@ -14,12 +14,15 @@ from fgmf.agents import Team
 from fgmf.mask_log import Expectation, Manifest, MaskLog, TeamMaskLog
 from fgmf.mask_log.places import LogDirectory
 from fgmf.mask_log.repairing import repair_log
+from fgmf.mask_log.team_streams import MESSAGES
 from fgmf.training import Callback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from torch import nn
 
     from fgmf.training import TrainingRun
 
@@ -47,7 +50,7 @@ class MaskLogging(Callback):
     def begin(self, run: TrainingRun) -> None:
         """Open the stream, or go on with it."""
         directory = LogDirectory(path=self._path)
-        names = run.model.names if isinstance(run.model, Team) else (_STREAM,)
+        names = _streams_of(run.model)
         there = directory.manifest.exists() and bool(set(names) & set(directory.stream_names()))
         if there:
             repair_log(self._path)
@@ -87,3 +90,9 @@ class MaskLogging(Callback):
         self._open.close()
         head = None if self._log is None else self._log.head
         return "" if head is None else head.digest
+
+
+def _streams_of(model: nn.Module) -> tuple[str, ...]:
+    if not isinstance(model, Team):
+        return (_STREAM,)
+    return (*model.names, *(() if model.messages is None else (MESSAGES,)))

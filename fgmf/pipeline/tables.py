@@ -153,6 +153,17 @@ class SgamTable(Table):
     weight: Positive = 1.0
 
 
+class MessagesTable(Table):
+    """``[team.messages]``: what agents tell each other before they decide."""
+
+    size: Count = 8
+    """Numbers in a message."""
+    topology: Literal["complete", "ring", "star"] = "complete"
+    rounds: Count = 1
+    m_min: Annotated[float, Field(ge=0.02, le=1)] = 1.0
+    """Floor of the saliency mask on messages; 1 dims nothing."""
+
+
 class TeamTable(Table):
     """``[team]``: how agents decide, and how they are trained together."""
 
@@ -165,6 +176,8 @@ class TeamTable(Table):
     """Updates from one alignment to the next."""
     share: Share = 0.5
     """Of the batch that it looks at."""
+    messages: MessagesTable | None = None
+    """What agents tell each other; trained in `joint` only."""
 
 
 class RampTable(Table):

@@ -102,6 +102,22 @@ def test_killed_it_ends_with_the_same_file_and_a_complete_log(tmp_path: Path) ->
     assert verdict.outcome is Outcome.PASS, verdict.reason
 
 
+def test_messages_are_trained_and_logged(tmp_path: Path) -> None:
+    messages = "[team.messages]\nsize = 3\nrounds = 2\nm_min = 0.5\n"
+    train(written(tmp_path, _text("joint"), messages, SGAM))
+    team = trained_model(directory=str(tmp_path / "out"))
+    assert isinstance(team, Team)
+    assert team.messages is not None
+    assert bool(team.messages.decode.any())
+    gate = TeamMaskLogGate(**GATE, unanchored=True)
+    verdict = gate.check(context=RunContext(directory=tmp_path / "out"))
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    streams = [stream["stream"] for stream in verdict.evidence["streams"]]  # type: ignore[call-overload, index, union-attr]
+    assert streams == ["cnn", "messages", "vit"]
+    with pytest.raises(InvalidRecipeFile, match=r"joint.*alone trains messages"):
+        load_recipe_file(written(tmp_path, _text("diverse"), messages))
+
+
 def test_each_agent_has_first_weights_of_its_own(tmp_path: Path) -> None:
     from fgmf.pipeline.building import ImageFacts, build_model
 

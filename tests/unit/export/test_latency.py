@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fgmf.errors import InvalidInput
-from fgmf.export.latency import measure_latency
+from fgmf.export.latency import LatencyReport, Timing, measure_latency
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,3 +34,14 @@ def test_nothing_to_time_is_refused() -> None:
         measure_latency({})
     with pytest.raises(InvalidInput, match="rounds >= 5"):
         measure_latency({"one": _work(1)}, rounds=1)
+
+
+def test_a_speedup_within_what_a_file_shows_against_itself_is_none() -> None:
+    control = Timing(microseconds=10.0, speedup=1.0, lower=0.8, upper=1.1)  # noise: 25 %
+    speeds = {"whole": 1.0, "same": 1.2, "faster": 1.3, "slower": 0.7, "hardly slower": 0.9}
+    timings = {
+        name: Timing(microseconds=1.0, speedup=speed, lower=speed, upper=speed)
+        for name, speed in speeds.items()
+    }
+    report = LatencyReport(timings=timings, control=control, rounds=5, repeats=1)
+    assert {name for name in speeds if report.is_resolved(name)} == {"faster", "slower"}

@@ -29,6 +29,7 @@ from fgmf.gates.specification import (
     StandaloneGate,
 )
 from fgmf.gates.team_mask_log import TeamMaskLogGate
+from fgmf.gates.team_robustness import TeamRobustnessGate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +54,7 @@ __all__ = [
     "RunContext",
     "StandaloneGate",
     "TeamMaskLogGate",
+    "TeamRobustnessGate",
     "gate_kinds",
 ]
 
@@ -68,6 +70,7 @@ _OWN_KINDS: dict[str, type[GateSpecification]] = {
     "provenance": ProvenanceGate,
     "robustness": RobustnessGate,
     "team-mask-log": TeamMaskLogGate,
+    "team-robustness": TeamRobustnessGate,
 }
 
 

@@ -20,6 +20,7 @@ from fgmf.reporting.mask_logs import render_mask_log
 from fgmf.reporting.masking import render_masking
 from fgmf.reporting.policies import render_returns
 from fgmf.reporting.replays import describe_replay
+from fgmf.reporting.teams import render_team
 from fgmf.reporting.text import (
     first_line,
     printable,
@@ -67,6 +68,7 @@ def render_details(verdict: Verdict) -> str:
         render_mask_log(verdict),
         render_export(verdict),
         render_returns(verdict),
+        render_team(verdict),
         _classes(verdict),
         _findings(verdict),
         _images(verdict),

@@ -133,6 +133,18 @@ SUPPORT: Final[tuple[Support, ...]] = (
         what="which model and verdicts an exported file goes back to, unaltered since",
     ),
     Support(
+        kind="team-robustness",
+        rule=_EU,
+        part="Art. 15(5)",
+        what="measured resilience of a team of models, also with members compromised or missing",
+    ),
+    Support(
+        kind="team-robustness",
+        rule=_NIST,
+        part="MEASURE 2.7",
+        what="security and resilience of several models that decide together, with intervals",
+    ),
+    Support(
         kind="policy-return",
         rule=_EU,
         part="Art. 15(5)",

@@ -11,6 +11,7 @@ from contracts.masking_cases import MASKING_CASES, NOT_MASKING
 from contracts.policy_cases import NOT_PLAYING, POLICY_CASES
 from contracts.selftest_cases import SELFTEST_CASES
 from contracts.strategy_cases import STRATEGY_CASES
+from contracts.team_cases import NOT_TEAMWORK, TEAM_CASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,5 +26,13 @@ ROOM_CASES: dict[str, Callable[[Classifier], object]] = {
     **MASKING_CASES,
     **EXPORT_CASES,
     **POLICY_CASES,
+    **TEAM_CASES,
 }
-NOT_IN_ROOMS = {*NOT_ATTRIBUTING, *NOT_SCORING, *NOT_MASKING, *NOT_EXPORTING, *NOT_PLAYING}
+NOT_IN_ROOMS = {
+    *NOT_ATTRIBUTING,
+    *NOT_SCORING,
+    *NOT_MASKING,
+    *NOT_EXPORTING,
+    *NOT_PLAYING,
+    *NOT_TEAMWORK,
+}

@@ -156,6 +156,15 @@ def teams() -> Names:
     }
 
 
+def policies() -> Names:
+    place = str(ROOT / "examples/carriers")
+    if place not in sys.path:
+        sys.path.append(place)
+    import carriers.team
+
+    return {"team": carriers.team.untrained()}
+
+
 def python_page() -> Names:
     return {**common(), "loader": (images(), torch.arange(8) % 10)}
 
@@ -179,6 +188,7 @@ PREPARED: dict[str, Callable[[], Names]] = {
     "gradient-masking.md": dict,
     "hypothesis.md": dict,
     "mask-log.md": mask_log,
+    "policies.md": policies,
     "python.md": python_page,
     "scorpio.md": scorpio,
     "sgam.md": sgam,

@@ -104,9 +104,28 @@ def _check_command(directory: Path) -> None:
         _expect(code == expected, f"fgmf {arguments}: exit code {code}\n{output}")
 
 
+def _check_stranger(checkout: Path, directory: Path) -> None:
+    """Follow the quick start, from an empty directory to two verdicts, with what was installed."""
+    page = (checkout / "docs" / "quick-start.md").read_text()
+    source = page.partition("```python\n")[2].partition("\n```")[0] + "\n"
+    (directory / source.splitlines()[0].removeprefix("# ")).write_text(source)
+    lines = [line.removeprefix("$ ") for line in page.splitlines() if line.startswith("$ ")]
+    _expect(len(lines) == 3, f"quick start: {lines}")
+    for expected, line in zip((0, 1, 0), lines, strict=True):
+        tool, *rest = line.split()
+        code, output = _run(directory, str(Path(sys.executable).parent / tool), *rest)
+        _expect(code == expected, f"{line}: exit code {code}\n{output}")
+        if expected == 1:
+            gates = directory / "fgmf.toml"
+            gates.write_text(gates.read_text().replace("accuracy = 0.5 ", "accuracy = 0.3 "))
+
+
 def main() -> None:
-    """Check the packages, the plugin and the command."""
-    _check_packages(Path(sys.argv[1]).resolve())
+    """Check the packages, the plugin, the command, and the path of a stranger."""
+    checkout = Path(sys.argv[1]).resolve()
+    _check_packages(checkout)
+    with tempfile.TemporaryDirectory() as name:
+        _check_stranger(checkout, Path(name))
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "shop.py").write_text(SHOP)

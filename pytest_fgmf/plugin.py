@@ -245,6 +245,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "export_parity: gates on exported files beside their source",
         "provenance: gates on where exported files come from",
         "team_mask_log: gates on mask logs of teams of agents",
+        "team_faithfulness: gates on the explanations of teams of agents",
         "team_robustness: gates on what teams of agents withstand",
         "policy_return: gates on the return of policies under attack",
     ):

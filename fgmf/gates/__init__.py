@@ -28,6 +28,7 @@ from fgmf.gates.specification import (
     RunContext,
     StandaloneGate,
 )
+from fgmf.gates.team_faithfulness import TeamFaithfulnessGate
 from fgmf.gates.team_mask_log import TeamMaskLogGate
 from fgmf.gates.team_robustness import TeamRobustnessGate
 
@@ -53,6 +54,7 @@ __all__ = [
     "RobustnessGate",
     "RunContext",
     "StandaloneGate",
+    "TeamFaithfulnessGate",
     "TeamMaskLogGate",
     "TeamRobustnessGate",
     "gate_kinds",
@@ -69,6 +71,7 @@ _OWN_KINDS: dict[str, type[GateSpecification]] = {
     "policy-return": PolicyReturnGate,
     "provenance": ProvenanceGate,
     "robustness": RobustnessGate,
+    "team-faithfulness": TeamFaithfulnessGate,
     "team-mask-log": TeamMaskLogGate,
     "team-robustness": TeamRobustnessGate,
 }

@@ -17,6 +17,7 @@ from fgmf.statistics import compare_to_limit
 from fgmf.verdict import Condition, Interval, Outcome, Verdict
 
 if TYPE_CHECKING:
+    from fgmf.attribution.interface import Explainer
     from fgmf.classifier import Classifier
     from fgmf.faithfulness.comparing import FaithfulnessMeasurement, MetricComparison
     from fgmf.gates.faithfulness import Demand, FaithfulnessGate
@@ -36,7 +37,7 @@ def check_faithfulness(
     context: RunContext,
 ) -> Verdict:
     """Carry out a faithfulness gate; see :meth:`fgmf.gates.FaithfulnessGate.check`."""
-    check = _Check(
+    check = FaithfulnessCheck(
         gate=gate,
         kind=gate.kind,
         threshold=gate.demands()[0].threshold,
@@ -47,24 +48,40 @@ def check_faithfulness(
 
 
 @dataclass(kw_only=True)
-class _Check(GateCheck):
+class FaithfulnessCheck(GateCheck):
+    """A gate on the faithfulness of one explainer; what is explained can be said by subclasses."""
+
     gate: FaithfulnessGate
 
     def run(self, images: Images, labels: Labels) -> Verdict:
+        """Measure and judge."""
         gate, deadline = self.gate, deadline_after(self.gate.max_seconds)
         samples = self.inspected(
             images, labels, needs_gradient=find_explainer(gate.explainer.name).needs_gradient
         )
         subject = self.chosen(samples, count=gate.images)
         with self.guarded():
-            measurement = self._measure(subject, deadline)
+            method = explainer(gate.explainer.name, gate.explainer.parameters)
+            targets = self.targets_of(subject)
+            measurement = self.compared(method, self.classifier, subject, targets, deadline)
         return self._verdict(measurement, subject)
 
-    def _measure(self, subject: MeasuredImages, deadline: float | None) -> FaithfulnessMeasurement:
+    def targets_of(self, subject: MeasuredImages) -> Labels:
+        """The classes that are explained."""
+        if self.gate.target == "prediction":
+            return self.classifier.predict(subject.images)
+        return subject.labels
+
+    def compared(
+        self,
+        method: Explainer,
+        classifier: Classifier,
+        subject: MeasuredImages,
+        targets: Labels,
+        deadline: float | None,
+    ) -> FaithfulnessMeasurement:
+        """Score an explainer's maps of a classifier beside those of references."""
         gate = self.gate
-        targets = subject.labels
-        if gate.target == "prediction":
-            targets = self.classifier.predict(subject.images)
         asked = dict.fromkeys((demand.metric, demand.replacement) for demand in gate.demands())
         plan = ComparisonPlan(
             metrics=tuple(
@@ -80,9 +97,8 @@ class _Check(GateCheck):
             deadline=deadline,
             on_progress=self.report_progress,
         )
-        method = explainer(gate.explainer.name, gate.explainer.parameters)
         return compare_with_references(
-            method, self.classifier, subject.images, targets, plan, keys=subject.keys
+            method, classifier, subject.images, targets, plan, keys=subject.keys
         )
 
     @property
@@ -91,13 +107,7 @@ class _Check(GateCheck):
 
     def _verdict(self, measurement: FaithfulnessMeasurement, subject: MeasuredImages) -> Verdict:
         gate = self.gate
-        compared = {
-            (one.plan.metric, one.plan.replacement or ""): one for one in measurement.comparisons
-        }
-        conditions = tuple(
-            self._condition(demand, compared[demand.metric.name, demand.replacement], subject)
-            for demand in gate.demands()
-        )
+        conditions = self.held(measurement, subject)
         unmeasured = any(one.scores is None for one in measurement.comparisons)
         outcome, reason = settled(
             conditions, failure=None, undecided=len(subject.indices) if unmeasured else 0
@@ -118,6 +128,18 @@ class _Check(GateCheck):
             conditions=conditions,
             findings=self.findings,
             evidence=evidence_of_faithfulness(gate, measurement, subject, self.classifier),
+        )
+
+    def held(
+        self, measurement: FaithfulnessMeasurement, subject: MeasuredImages
+    ) -> tuple[Condition, ...]:
+        """Hold a measurement against every threshold of the gate."""
+        compared = {
+            (one.plan.metric, one.plan.replacement or ""): one for one in measurement.comparisons
+        }
+        return tuple(
+            self._condition(demand, compared[demand.metric.name, demand.replacement], subject)
+            for demand in self.gate.demands()
         )
 
     def _condition(

@@ -50,6 +50,11 @@ def evidence_of_faithfulness(
     }
 
 
+def comparison_rows(measurement: FaithfulnessMeasurement) -> list[dict[str, Json]]:
+    """Return a row for each metric under each replacement."""
+    return [_row(one) for one in measurement.comparisons]
+
+
 def explainer_title(specification: ExplainerSpecification) -> str:
     """Name of an explainer in headlines."""
     return find_explainer(specification.name).title

@@ -145,6 +145,13 @@ SUPPORT: Final[tuple[Support, ...]] = (
         what="security and resilience of several models that decide together, with intervals",
     ),
     Support(
+        kind="team-faithfulness",
+        rule=_NIST,
+        part="MEASURE 2.9",
+        what="that explanations of a team, fused and agent by agent, show what it uses, against "
+        "references",
+    ),
+    Support(
         kind="policy-return",
         rule=_EU,
         part="Art. 15(5)",

@@ -8,8 +8,11 @@ import torch
 from tiny_models import keys_of, make_images
 
 from fgmf.agents import Agent, Team
-from fgmf.gates import RunContext, TeamRobustnessGate
+from fgmf.attribution.building import explainer
+from fgmf.gates import RunContext, TeamFaithfulnessGate, TeamRobustnessGate
+from fgmf.gates.team_faithfulness_check import check_team_faithfulness
 from fgmf.gates.team_robustness_check import check_team_robustness
+from fgmf.team_faithfulness import FusedExplainer, explain_agents
 from fgmf.team_robustness import measure_transfers, said_by_agents, team_of
 from fgmf.threat import ThreatModel
 
@@ -61,6 +64,20 @@ def _said(classifier: Classifier) -> None:
         team_of(around)
 
 
+MAPS = TeamFaithfulnessGate(
+    explainer="gradient",
+    metrics=({"name": "deletion", "max_score": 1.0},),
+    waive=("clean-accuracy-at-chance", "normalisation-missing", "too-few-images"),
+)
+MANY, MANY_LABELS = make_images(12, margin=0.05), torch.arange(12) % 3
+
+
+def _explained(classifier: Classifier) -> None:
+    around, method = _team(classifier), explainer("gradient")
+    explain_agents(method, around, IMAGES, LABELS)
+    FusedExplainer(explainer=method).explain(around, IMAGES, LABELS)
+
+
 TEAM_CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.gates.team_robustness.TeamRobustnessGate.check": lambda c: GATE.check(
         _team(c), IMAGES, LABELS
@@ -68,10 +85,20 @@ TEAM_CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.gates.team_robustness_check.check_team_robustness": lambda c: check_team_robustness(
         GATE, _team(c), IMAGES, LABELS, RunContext()
     ),
+    "fgmf.gates.team_faithfulness.TeamFaithfulnessGate.check": lambda c: MAPS.check(
+        _team(c), MANY, MANY_LABELS
+    ),
+    "fgmf.gates.team_faithfulness_check.check_team_faithfulness": lambda c: check_team_faithfulness(
+        MAPS, _team(c), MANY, MANY_LABELS, RunContext()
+    ),
+    "fgmf.team_faithfulness.fusing.FusedExplainer.explain": _explained,
+    "fgmf.team_faithfulness.fusing.explain_agents": _explained,
     "fgmf.team_robustness.asking.said_by_agents": _said,
     "fgmf.team_robustness.transferring.measure_transfers": _transfers,
 }
 NOT_TEAMWORK = {
+    "fgmf.gates.faithfulness_check.FaithfulnessCheck.__init__",  # values only
+    "fgmf.gates.faithfulness_check.FaithfulnessCheck.compared",  # inside the check's guard
     "fgmf.gates.team_robustness_evidence.evidence_of_team",  # run by the gate's check
     "fgmf.team_robustness.asking.team_of",  # looks at its class
 }

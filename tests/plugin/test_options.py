@@ -137,6 +137,7 @@ def test_the_baselines_of_the_ini_file(project: Project) -> None:
         "provenance",
         "team_mask_log",
         "team_robustness",
+        "team_faithfulness",
         "policy_return",
     ],
 )
@@ -152,6 +153,7 @@ def test_every_kind_has_a_marker(bare_project: Project, marker: str) -> None:
         "mask_log": 'path = "log"\nhead = "sha256:' + "0" * 64 + '"',
         "export_parity": 'artefact = "m.onnx"\nepsilon = 0.1\nmin_robust_accuracy = 0.5',
         "provenance": 'artefact = "m.onnx"\nlog = "log"\nhead = "sha256:' + "0" * 64 + '"',
+        "team_faithfulness": 'explainer = "pgca"\nmin_margin = 0.0',
         "team_robustness": 'norm = "linf"\nepsilon = 0.1\nmin_robust_accuracy = 0.5',
         "team_mask_log": 'path = "log"\nagents = ["cnn", "vit"]',
         "policy_return": 'environment = "shop:world"\nepsilon = 0.1\nmin_return = 0.5',

@@ -88,3 +88,19 @@ def test_saved_images_are_replayed(shop: Project) -> None:
     again.assert_outcomes(failed=1)
     (verdict,) = shop.report()["verdicts"]
     assert (verdict["gate"], verdict["kind"], verdict["measured"]) == ("far", "replay", 0.0)
+
+
+def test_explanations_of_a_team_are_gated_and_drawn(shop: Project) -> None:
+    gate = """
+[[gate]]
+kind = "team-faithfulness"
+explainer = "gradient-times-input"
+metrics = [{ name = "deletion", max_score = 1.0 }]
+max_disagreement = 0.5
+images = 20
+"""
+    shop.write("fgmf.toml", FILE.partition("[[gate]]")[0] + gate)
+    result = shop.run("-m", "team_faithfulness", "--fgmf-report=html:report.html", "-W", "error")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["PASS * team-faithfulness * team-faithfulness *"])
+    assert "Agents" in (shop.path / "report.html").read_text()

@@ -339,7 +339,7 @@ def test_other_distributions_can_add_kinds(monkeypatch: pytest.MonkeyPatch) -> N
     _install(monkeypatch, "latency", LatencyGate)
     own = {"attack-selftest", "corruption", "explanation-stability", "faithfulness"}
     own |= {"export-parity", "gradient-masking", "mask-log", "provenance", "robustness"}
-    own |= {"policy-return", "team-mask-log", "team-robustness"}
+    own |= {"policy-return", "team-faithfulness", "team-mask-log", "team-robustness"}
     assert set(gate_kinds()) == {*own, "latency"}
 
 

@@ -118,10 +118,10 @@ def test_the_interval_decides(options: dict[str, Any], outcome: Outcome, reason:
 def test_fused_maps_and_each_agent_have_their_conditions() -> None:
     verdict = check(max_disagreement=1.0)
     assert [(c.quantity, c.subject) for c in verdict.conditions] == [
-        ("deletion_margin", "fused, blur"),
-        ("deletion_margin", "agent a0, blur"),
-        ("deletion_margin", "agent a1, blur"),
-        ("deletion_margin", "agent a2, blur"),
+        ("deletion_margin", "fused, mean"),
+        ("deletion_margin", "agent a0, mean"),
+        ("deletion_margin", "agent a1, mean"),
+        ("deletion_margin", "agent a2, mean"),
         ("disagreement", ""),
     ]
     assert len(verdict.conditions) == 5

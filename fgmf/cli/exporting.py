@@ -129,7 +129,8 @@ def _compacted(
     shown = images.to(classifier.device, classifier.dtype)
     if classifier.normalization is not None:
         shown = classifier.normalization.apply(shown)
-    made = compact(module, shown, accept_refusals=request.accept_refusals)
+    with classifier.guard():  # on its device
+        made = compact(module, shown, accept_refusals=request.accept_refusals)
     say(
         f"compacted: {made.parameters_before} parameters to {made.parameters}, outputs within "
         f"{made.output_gap:.1e} on {len(images)} images"

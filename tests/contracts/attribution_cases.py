@@ -10,6 +10,10 @@ from tiny_models import make_images
 from fgmf.attribution.building import explainer
 from fgmf.explaining.comparing import compare_explainers
 from fgmf.explaining.showing import ShownImages, explain_and_measure
+from fgmf.gates.explanations import ExplainerSpecification
+from fgmf.gates.robustness_explaining import explained_examples
+from fgmf.gates.subject import MeasuredImages
+from fgmf.robustness.plan import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +30,19 @@ def explained(classifier: Classifier, name: str) -> None:
     explainer(name).explain(classifier, IMAGES, TARGETS)
 
 
+def _broken(classifier: Classifier) -> None:
+    """What a robustness gate shows of images that it broke."""
+    keys = [f"{at:016x}" for at in range(6)]
+    indices = list(range(6))
+    measured = MeasuredImages(
+        images=IMAGES, labels=TARGETS, indices=indices, keys=keys, class_sizes={}, dataset_size=6
+    )
+    examples = [Example(position=at, image=IMAGES[at], predicted=1, attack="any") for at in (0, 3)]
+    explained_examples(
+        ExplainerSpecification(name="gradient"), classifier, examples, measured, seed=0
+    )
+
+
 ATTRIBUTION_CASES: dict[str, Callable[[Classifier], object]] = {
     # Every explainer has its own: test_explainers_restore.py.
     "fgmf.explaining.comparing.compare_explainers": lambda c: compare_explainers(
@@ -34,6 +51,7 @@ ATTRIBUTION_CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.explaining.showing.explain_and_measure": lambda c: explain_and_measure(
         explainer("gradient"), c, SHOWN, seed=0
     ),
+    "fgmf.gates.robustness_explaining.explained_examples": _broken,
     "fgmf.attribution.method.Method.explain": lambda c: explained(c, "gradient"),
 }
 NOT_ATTRIBUTING = {

@@ -113,10 +113,11 @@ def run_gates(
         The worst of all verdicts; INTERRUPTED if the run was cut short.
 
     Raises:
-        WrongUse: A report format that there is not.
+        WrongUse: A report format that there is not, or a history in a file of another kind.
     """
     first = processes is None or processes.rank == 0
     targets = _report_targets(request.reports)
+    _check_history(request.history)
     wishes = request.baselines.checked()
     progress = ProgressLine()
     run = _gate_run(gate_file, request, progress, processes)
@@ -267,6 +268,16 @@ def _report_targets(options: Sequence[str]) -> list[ReportTarget]:
         return [report_target(option) for option in options]
     except InvalidInput as error:
         raise WrongUse(f"--report: {error}") from None
+
+
+def _check_history(path: Path | None) -> None:
+    """Refuse to append to a file of another kind.
+
+    Raises:
+        WrongUse: The name is not that of a history.
+    """
+    if path is not None and path.suffix != ".jsonl":
+        raise WrongUse(f"expected --history as a file that ends in .jsonl, got {path}")
 
 
 def _introduction(run: GateRun, gates: Sequence[GateSpecification], typed: Path | None) -> str:

@@ -95,7 +95,6 @@ class _Check(GateCheck):
         cache = self._cache(plan)
         with self.guarded():
             measurement = self._measured(subject, replace(plan, cache=cache))
-            explained = self._explained(measurement, subject)
         self.elsewhere = Cost(cached_images=measurement.cost.cached_images)
         self.elsewhere += plan.sources.passes(besides=self.classifier) - surrogates_before
         if self.context.processes is not None:
@@ -104,6 +103,8 @@ class _Check(GateCheck):
         self.elsewhere += plan.sources.trained
         if cache is not None:  # past the guard: an error of the model would be forgotten otherwise
             cache.write()
+        with self.guarded():
+            explained = self._explained(measurement, subject)
         verdict = self._verdict(measurement, subject, plan)
         return replace(verdict, evidence={**verdict.evidence, **explained})
 

@@ -188,3 +188,7 @@ def test_a_history_grows_and_is_in_the_report(shop: Any) -> None:
     result = shop.run(*options)
     assert result.exit_code == 5
     assert "line 2: cut off" in result.output
+    source = shop.directory / "notes.txt"
+    source.write_text("")
+    assert shop.run("check", "--history", "notes.txt").exit_code == 2
+    assert source.read_text() == ""

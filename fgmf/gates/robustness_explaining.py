@@ -60,9 +60,10 @@ def explained_examples(
     keys = [measured.keys[position] for position in at]
     became = torch.tensor([example.predicted for example in shown])
     try:
-        was = classifier.predict(clean)
-        before = method.explain(classifier, clean, was, keys=keys, seed=seed)
-        after = method.explain(classifier, attacked, became, keys=keys, seed=seed)
+        with classifier.guard(seed=seed):
+            was = classifier.predict(clean)
+            before = method.explain(classifier, clean, was, keys=keys, seed=seed)
+            after = method.explain(classifier, attacked, became, keys=keys, seed=seed)
     except FgmfError as error:
         return {"no_explanations": str(error)}
     captions = [

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from benchmarks import masking_fashion
 from benchmarks.masking_detectors import DETECTORS, source_digest
 from benchmarks.masking_labels import proven
 from benchmarks.masking_specimens import FAMILIES, family
@@ -186,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), choices=list(DETECTORS))
     parser.add_argument("--family", nargs="+", default=["open", "honest"], choices=list(FAMILIES))
+    parser.add_argument("--fashion-images", type=int, help="of each of its specimens, not 96")
     parser.add_argument("--held-out", action="store_true", help="the first run; refuses a second")
     parser.add_argument("--scales", action="store_true", help="the control with known answers")
     parser.add_argument("--only", nargs="+", help="names of specimens")
@@ -194,6 +196,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--tables", action="store_true", help="only print what is kept")
     options = parser.parse_args()
+    if options.fashion_images is not None:
+        if options.output is None:
+            raise SystemExit("rows of other images go elsewhere: --output FILE")
+        masking_fashion.COUNT = options.fashion_images
     torch.set_num_threads(1)
     if options.held_out:
         held_out(options.detectors, jobs=options.jobs)

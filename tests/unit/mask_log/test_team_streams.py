@@ -11,7 +11,7 @@ from torch import nn
 from fgmf.agents import Agent, MessagePassing, MessageSettings, Team
 from fgmf.errors import InvalidInput
 from fgmf.gates import RunContext, TeamMaskLogGate
-from fgmf.mask_log import Expectation, MaskLog, TeamMaskLog, team_manifest, verify_log
+from fgmf.mask_log import Expectation, LogContents, MaskLog, TeamMaskLog, team_manifest, verify_log
 from fgmf.mask_log.erasing import erase_sample
 from fgmf.mask_log.team_streams import agent_of, stream_of
 from fgmf.reporting import render_details
@@ -286,6 +286,25 @@ def test_predictions_of_other_agents(tmp_path: Path) -> None:
     log = TeamMaskLog(tmp_path / "log", team, manifest=_manifest())
     with log, pytest.raises(InvalidInput, match="logits of 3 agents, got 2"):
         log.predicted(torch.zeros(2, 1, 4))
+
+
+def test_spot_checks_make_the_agents_masks_again(tmp_path: Path) -> None:
+    """Messages have no such layer: their weights are not kept, and they are not drawn."""
+    layer = "mask_log_layers:layer_for_spot_checks"
+    config = SgamConfig(grid_side=3, width=4)
+    agents = [
+        Agent(name, Sgam.wrap(LinearModel(seed=i), channels=1, config=config, seed=i))
+        for i, name in enumerate(("cnn", "vit", "hybrid"))
+    ]
+    team = Team(agents, messages=MessagePassing(3, 4, settings=MessageSettings(m_min=0.5)))
+    contents, manifest = LogContents(inputs=True), _manifest(messages=True)
+    with TeamMaskLog(tmp_path / "log", team, manifest=manifest, contents=contents) as log:
+        for step in range(STEPS):
+            _decide(team, log, step)
+    verdict = _check(tmp_path / "log", spot_checks=30, layer=layer)
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    checks: Any = verdict.evidence["spot_checks"]
+    assert (checks["checked"], checks["resolvable"]) == (6 * STEPS, 6 * STEPS)
 
 
 def test_names_of_streams() -> None:

@@ -105,7 +105,7 @@ class Study:
 
     def team(self, way: str, rule: str = "mean-log-probability") -> Trained:
         """A team, trained in one way; its agents serve every rule."""
-        made: Any = TeamRecipe(recipe=self._defence(self.epochs), way=way)  # type: ignore[arg-type]
+        made: Any = TeamRecipe(recipe=self._defence(self.epochs), way=way, weight=0.5)  # type: ignore[arg-type]
         kept = self._kept(f"team-{way}", self.new_team(), made)
         deciding = self.new_team(rule)
         deciding.agents.load_state_dict(kept.model.agents.state_dict())

@@ -66,7 +66,7 @@ class TeamRecipe:
 
     recipe: Recipe | KeepingRecipe
     way: TeamWay = "independent"
-    weight: float = 0.5
+    weight: float = 0.1
     every: int = 2
     share: float = 0.5
     teacher: SaliencyTeacher | None = field(default=None)

@@ -58,7 +58,7 @@ def _of_suite(name: str) -> Composition:
 
     return Composition(
         attacks=planned(suite.attacks["linf"]),
-        random_attacks=planned(suite.random),
+        random_attacks=planned(suite.attacks_for("linf", "misclassification", random_output=True)),
         draws=suite.draws,
     )
 

@@ -40,7 +40,8 @@ from benchmarks.fashion_models import PLANS, Shelf, held_out
 from benchmarks.pairing import machine_facts
 from fgmf.attacks import own
 from fgmf.attacks.criteria import Criterion
-from fgmf.attacks.own import AttackTask, ExpectedLogits
+from fgmf.attacks.own import AttackTask
+from fgmf.attacks.own_bridge import averaging
 
 if TYPE_CHECKING:
     from fgmf.attacks.own.task import LogitsFunction
@@ -81,7 +82,7 @@ def own_account(name: str, network: str, start: int, stop: int, *, seed: int = 0
     logits: LogitsFunction = plain
     if random:
         torch.manual_seed(seed)
-        logits = ExpectedLogits(plain, draws=draws, average="probabilities")
+        logits = averaging(plain, draws)
     check, final = (_CHECK_DRAWS, JUDGE_DRAWS) if random else (0, 0)
     wrong = predicted(plain, images, draws=final) != labels
     broken = wrong.clone()
@@ -305,8 +306,14 @@ def _of_network(network: str, images: int, full_images: int) -> list[Account]:
 
 
 def _reference_passes(found: list[Account], best: float) -> float | None:
-    """Passes of the authors' AutoAttack; of another package's, if that ran all four attacks."""
-    for package in ("pyautoattack", "torchattacks"):
+    """Passes of the authors' AutoAttack; of another package's, if that ran all its attacks.
+
+    On random networks adv-lib runs all of the variant ``rand``: APGD on two losses.
+    """
+    packages = ["pyautoattack", "torchattacks"]
+    if any(PLANS[each.network].random for each in found):
+        packages.append("adv-lib")
+    for package in packages:
         for each in found:
             if each.package == package:
                 return autoattack_passes(each, best)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fgmf.threat import ThreatModel
     from fgmf.types import Images, Logits
 
+_MOST_CONFIRMING = 20
 _NOT_FINITE = "the model returned NaN or infinite logits or gradients during the attack"
 
 
@@ -52,6 +53,18 @@ class Algorithm(Protocol):
 def algorithm_of(plan: AttackPlan) -> Algorithm:
     """Return the attack of `fgmf.attacks.own` that a plan means, bound to nothing yet."""
     return _ALGORITHMS[plan.name](plan)
+
+
+def averaging(logits: LogitsFunction, draws: int) -> ExpectedLogits:
+    """The mean probabilities of a random model; what looks broken is confirmed by other draws.
+
+    Args:
+        logits: The model.
+        draws: Of each answer, 2 or more. Four times as many confirm, but at most 20: those are
+            as many as judge an image in the end.
+    """
+    confirming = max(draws, min(4 * draws, _MOST_CONFIRMING))
+    return ExpectedLogits(logits, draws=draws, confirming=confirming, average="probabilities")
 
 
 class OwnAttack:
@@ -109,7 +122,7 @@ class OwnAttack:
         )
         logits, size = self._logits, self._classifier.batch_size
         if self._draws > 1:
-            averaged = ExpectedLogits(self._logits, draws=self._draws, average="probabilities")
+            averaged = averaging(self._logits, self._draws)
             # The graphs of all draws are alive at once.
             logits, size = averaged, max(1, size // self._draws)
         try:

@@ -48,8 +48,8 @@ class Suite:
         targeted: What runs instead under a targeted criterion; empty: the same.
         draws: Answers that each of our own attacks averages per question (EOT) on a model whose
             output is random; 1 leaves it off.
-        random: What runs instead on such a model, so that the averaging stays cheap; empty: the
-            same.
+        random: What runs instead on such a model, so that the averaging stays cheap, for every
+            norm or for each; empty: the same.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Suite:
     attacks: Mapping[Norm, Attacks]
     targeted: Attacks = ()
     draws: int = 1
-    random: Attacks = ()
+    random: Attacks | Mapping[Norm, Attacks] = ()
 
     def attacks_for(
         self, norm: Norm, criterion: CriterionKind, *, random_output: bool = False
@@ -66,7 +66,11 @@ class Suite:
         usual = self.attacks.get(norm, ())
         if criterion == "targeted":
             return self.targeted if usual and self.targeted else usual
-        return self.random if usual and random_output and self.random else usual
+        if not (usual and random_output):
+            return usual
+        if isinstance(self.random, tuple):
+            return self.random or usual
+        return self.random.get(norm, usual)
 
 
 def _attack(name: str, restarts: int | None = None, **parameters: Value) -> SuiteAttack:
@@ -91,6 +95,19 @@ def _margins(targets: int, steps: int) -> SuiteAttack:
     return _attack("minimum-margin", targets=targets, steps=steps, random_start=False)
 
 
+def _focused(targets: int, steps: int, *, far: float, long: tuple[int, int]) -> SuiteAttack:
+    """A short look at every image, and a long one at those that it brought near."""
+    classes, length = long
+    return _attack(
+        "focused-margin",
+        targets=targets,
+        steps=steps,
+        far=far,
+        long_targets=classes,
+        long_steps=length,
+    )
+
+
 def _second_look(targets: int, steps: int) -> SuiteAttack:
     """Another loss, from another point."""
     return _attack("apgd-dlr-t", targets=targets, steps=steps)
@@ -99,14 +116,14 @@ def _second_look(targets: int, steps: int) -> SuiteAttack:
 _QUICK = _by_norm(
     (
         _ascent(1),
-        _attack("focused-margin", targets=4, steps=3, far=0.2, long_targets=1, long_steps=13),
+        _focused(4, 3, far=0.2, long=(1, 13)),
     ),
     (_ascent(5), _margins(1, 25)),
 )
 _STANDARD = _by_norm(
     (
         _ascent(5),
-        _attack("focused-margin", targets=5, steps=8, far=0.36, long_targets=5, long_steps=30),
+        _focused(5, 8, far=0.36, long=(5, 30)),
     ),
     (_ascent(5), _margins(5, 20), _second_look(2, 60)),
 )
@@ -129,7 +146,10 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
                 attacks=_QUICK,
                 targeted=(_attack("minimum-margin", targets=1, steps=20),),
                 draws=2,
-                random=(_ascent(3), _margins(2, 5)),
+                random=_by_norm(
+                    (_ascent(1), _focused(3, 3, far=0.2, long=(1, 13))),
+                    (_ascent(3), _margins(2, 5)),
+                ),
             ),
             Suite(
                 name="standard",
@@ -139,8 +159,11 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
                     _attack("minimum-margin", targets=1, steps=40),
                     _attack("apgd-ce", steps=40),
                 ),
-                draws=2,
-                random=(_ascent(5), _margins(2, 12), _second_look(1, 40)),
+                draws=4,
+                random=_by_norm(
+                    (_ascent(5), _focused(3, 5, far=0.36, long=(3, 20)), _second_look(1, 12)),
+                    (_ascent(5), _margins(2, 12), _second_look(1, 40)),
+                ),
             ),
             Suite(
                 name="thorough",

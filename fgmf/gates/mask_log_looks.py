@@ -43,7 +43,8 @@ class Looks:
     @property
     def observers(self) -> list[Observer]:
         """What looks at every batch."""
-        asked = (self.masks, self.samples, self.choice, self.join)
+        shown = self.samples if self.samples.count else None
+        asked = (self.masks, shown, self.choice, self.join)
         return [look for look in asked if look is not None]
 
     def check_samples(self) -> None:

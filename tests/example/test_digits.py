@@ -142,7 +142,8 @@ class TestDemo:
             if "--fgmf-gatefile" not in arguments:
                 return outcomes.get("training", (0, ""))[0]
             code, outcome = outcomes[arguments[arguments.index("--fgmf-gatefile") + 1]]
-            path = demo.HERE / arguments[-1].removeprefix("json:")
+            (report,) = (word for word in arguments if word.startswith("json:"))
+            path = demo.HERE / report.removeprefix("json:")
             verdict = {
                 "gate": demo.GATE,
                 "outcome": outcome,

@@ -92,6 +92,31 @@ class Questions:
 
         return self._asked(position, ask, points[:0])[0]
 
+    def confirmed(self, points: Images, position: torch.Tensor) -> Logits | None:
+        """Ask a random model about points that look broken, by draws of their own.
+
+        Args:
+            points: (m, ...).
+            position: (m,) which image of the task each is about.
+
+        Returns:
+            (m, classes) detached; None where the model has nothing to confirm.
+
+        Raises:
+            InvalidInput: As for `logits`.
+            BudgetSpent: From the logits function.
+        """
+        cost: int = getattr(self._logits, "passes_to_confirm", 0)
+        if not cost:
+            return None
+
+        def ask(at: torch.Tensor) -> _Reply:
+            with torch.no_grad():
+                raw = self._logits.confirm(points[at].detach())  # type: ignore[attr-defined]
+            return _Reply(logits=raw, loss=raw, slope=points[:0], wrong=_wrong_shape(raw, len(at)))
+
+        return self._asked(position, ask, points[:0], cost=cost)[0]
+
     def gradient(
         self,
         points: Images,
@@ -140,13 +165,18 @@ class Questions:
         return logits, values, slope.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
     def _asked(
-        self, position: torch.Tensor, ask: Callable[[torch.Tensor], _Reply], like: Images
+        self,
+        position: torch.Tensor,
+        ask: Callable[[torch.Tensor], _Reply],
+        like: Images,
+        *,
+        cost: int | None = None,
     ) -> tuple[Logits, torch.Tensor, Images]:
         """Ask about all rows but those of failed images, and put the answers in place."""
         rows = self._unfailed(position).nonzero()[:, 0]
 
         def ask_part(part: slice) -> _Reply:
-            self._count(self.forward_passes, position[rows[part]])
+            self._count(self.forward_passes, position[rows[part]], cost)
             return ask(rows[part])
 
         replies: list[tuple[torch.Tensor, _Reply]] = []
@@ -187,9 +217,10 @@ class Questions:
     def _fail(self, position: torch.Tensor, error: Exception) -> None:
         self.failures.setdefault(int(position[0]), error)
 
-    def _count(self, passes: torch.Tensor, position: torch.Tensor) -> None:
+    def _count(self, passes: torch.Tensor, position: torch.Tensor, cost: int | None = None) -> None:
         places = position.cpu()
-        passes.index_add_(0, places, torch.full_like(places, self._cost))
+        each = self._cost if cost is None else cost
+        passes.index_add_(0, places, torch.full_like(places, each))
 
     @staticmethod
     def _mark(flags: torch.Tensor, position: torch.Tensor, holds: torch.Tensor) -> None:

@@ -263,9 +263,19 @@ class _Run(Generic[S]):
         margin = breaking_margin(logits, criterion)
         if not wanted:
             loss = self._loss_of(logits, margin, pool)
-        margin = margin.nan_to_num(nan=-torch.inf)
+        margin = self._confirmed(pool, points, margin.nan_to_num(nan=-torch.inf))
         self._leave(at, logits, margin, points)
         return Answer(loss=loss.nan_to_num(nan=-torch.inf), gradient=gradient), margin
+
+    def _confirmed(self, pool: _Pool[S], points: Images, margin: torch.Tensor) -> torch.Tensor:
+        """Margins, those of points that look broken by the draws that confirm it, if any do."""
+        rows = (margin > 0).nonzero()[:, 0]
+        at = pool.lanes.position[rows]
+        again = self._questions.confirmed(points[rows], at) if len(rows) else None
+        if again is None:
+            return margin
+        sure = breaking_margin(again, self._criterion.of(at)).nan_to_num(nan=-torch.inf)
+        return margin.index_copy(0, rows, sure)
 
     def _loss_of(self, logits: torch.Tensor, margin: torch.Tensor, pool: _Pool[S]) -> torch.Tensor:
         if self._method.loss is None:

@@ -35,6 +35,7 @@ class ExpectedLogits:
     Args:
         logits: The model.
         draws: Calls per answer.
+        confirming: Further calls where an answer says that an image is broken; 0: none.
         average: ``logits``, or ``probabilities`` (the answer is the logarithm of their mean).
 
     Raises:
@@ -46,6 +47,7 @@ class ExpectedLogits:
         logits: LogitsFunction,
         *,
         draws: int,
+        confirming: int = 0,
         average: Literal["logits", "probabilities"] = "logits",
     ) -> None:
         if draws < 1 or average not in {"logits", "probabilities"}:
@@ -53,6 +55,7 @@ class ExpectedLogits:
             raise InvalidInput(message + repr(average))
         self._logits, self._draws, self._average = logits, draws, average
         self.passes_per_call = draws * passes_per_call(logits)
+        self.passes_to_confirm = confirming * passes_per_call(logits)
 
     def __repr__(self) -> str:
         """The constructor call."""
@@ -60,11 +63,24 @@ class ExpectedLogits:
 
     def __call__(self, images: Images) -> Logits:
         """Images (m, ...) to mean logits (m, classes)."""
-        answers = torch.stack([self._logits(images) for _ in range(self._draws)])
+        return self._mean(images, self._draws)
+
+    def confirm(self, images: Images) -> Logits:
+        """The same from other draws, as many as `confirming` says.
+
+        The best of many steps under few draws is the one whose draws were kindest; other draws
+        are no part of that choice.
+
+        Cost: `passes_to_confirm` per image.
+        """
+        return self._mean(images, self.passes_to_confirm // passes_per_call(self._logits))
+
+    def _mean(self, images: Images, draws: int) -> Logits:
+        answers = torch.stack([self._logits(images) for _ in range(draws)])
         if self._average == "logits":
             return answers.mean(dim=0)
         likely = torch.log_softmax(answers.double(), dim=2)
-        mean = torch.logsumexp(likely, dim=0) - torch.log(torch.tensor(float(self._draws)))
+        mean = torch.logsumexp(likely, dim=0) - torch.log(torch.tensor(float(draws)))
         return mean.to(answers.dtype)
 
 

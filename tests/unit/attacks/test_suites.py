@@ -89,13 +89,31 @@ def test_restarts_are_the_suites_or_the_gates() -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "draws"), [("quick", 2), ("standard", 2), ("thorough", 20)])
+@pytest.mark.parametrize(("name", "draws"), [("quick", 2), ("standard", 4), ("thorough", 20)])
 def test_a_random_model_is_averaged_over_draws(name: str, draws: int) -> None:
     gate = gate_of(suite=name)
     for plan in gate_plans(gate, gradient_available=True, random_output=True):
         assert plan.parameters["draws"] == draws
     for plan in gate_plans(gate, gradient_available=True):
         assert plan.parameters["draws"] == 1
+
+
+@pytest.mark.parametrize("name", ["quick", "standard"])
+@pytest.mark.parametrize(("norm", "focused"), [("linf", True), ("l2", True), ("l1", False)])
+def test_random_models_are_looked_at_long_where_they_are_near_but_in_l1(
+    name: str,
+    norm: Norm,
+    focused: bool,
+) -> None:
+    plans = gate_plans(gate_of(suite=name, norm=norm), gradient_available=True, random_output=True)
+    assert ("focused-margin" in {plan.name for plan in plans}) is focused
+
+
+def test_a_suite_of_others_may_name_one_list_for_all_norms() -> None:
+    one = (SuiteAttack(name="fgsm"),)
+    suite = Suite(name="shop", meaning="", attacks={"linf": (SuiteAttack(name="pgd"),)}, random=one)
+    assert suite.attacks_for("linf", "misclassification", random_output=True) == one
+    assert suite.attacks_for("l2", "misclassification", random_output=True) == ()
 
 
 def test_attacks_that_are_named_are_run_as_they_are_named() -> None:

@@ -108,7 +108,7 @@ def test_a_random_model_is_attacked_in_expectation(check: Check) -> None:
     }
     verdict = check(Shaking(3), suite="standard", **options)
     rows: Any = verdict.evidence["attacks"]
-    assert rows[0]["parameters"]["draws"] == 2
+    assert rows[0]["parameters"]["draws"] == 4
     assert verdict.outcome is Outcome.FAIL, verdict.reason
     assert check(Shaking(3), suite="standard", **options).measured == verdict.measured
     rows = check(CurvedModel(3), suite="standard", **options).evidence["attacks"]

@@ -33,6 +33,7 @@ from fgmf.mask_log.erasing import erase_sample
 from fgmf.mask_log.report import Resumption
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mask_logs import WrittenLog
@@ -225,6 +226,14 @@ def test_a_claim_that_came_later_is_held_against_the_records(tmp_path: Path) -> 
     same(found, verify(log.path, None))
 
 
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    """Ctrl-C as Python has it: shells start programs in the background with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class _CtrlC(MaskLook):
     def take(self, batch: ObservedBatch) -> None:
         super().take(batch)
@@ -232,6 +241,7 @@ class _CtrlC(MaskLook):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_ctrl_c_keeps_where_it_was(log: WrittenLog, tmp_path: Path) -> None:
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
@@ -298,6 +308,7 @@ def test_a_log_that_grew_is_read_on(tmp_path: Path) -> None:
     assert found[1].samples == wanted[1].samples
 
 
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_the_command_goes_on_and_says_so(log: WrittenLog, tmp_path: Path) -> None:
     state = tmp_path / "state"
     command = ["log", "verify", str(log.path), "--against", log.head, "--resume", str(state)]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from fgmf.attacks.own import Apgd, ExpectedLogits, SubstituteBackward
+from fgmf.attacks.own_bridge import averaging
 from fgmf.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -49,6 +51,60 @@ def test_mean_probabilities(linear: Any, box_images: torch.Tensor) -> None:
     wrapped = ExpectedLogits(linear, draws=3, average="probabilities")
     expected = torch.log_softmax(linear(box_images), dim=1)
     assert torch.allclose(wrapped(box_images), expected, atol=1e-5)
+
+
+class Lucky:
+    """Says that every image is broken; asked to confirm, it says what it is told to."""
+
+    passes_per_call = 2
+    passes_to_confirm = 8
+
+    def __init__(self, linear: Any, labels: torch.Tensor, *, confirms: bool) -> None:
+        self.linear, self.confirms = linear, confirms
+        self.classes = int(linear.weights.shape[0])
+        self.broken = torch.nn.functional.one_hot((labels + 1) % self.classes, self.classes)
+        self.whole = torch.nn.functional.one_hot(labels, self.classes)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return 1e-3 * self.linear(images) + 9.0 * self.broken[: len(images)]
+
+    def confirm(self, images: torch.Tensor) -> torch.Tensor:
+        return (self.broken if self.confirms else self.whole)[: len(images)].double()
+
+
+@pytest.mark.parametrize(("confirms", "questions"), [(True, 1), (False, 5)])
+def test_what_looks_broken_leaves_when_other_draws_confirm_it(
+    linear: Any,
+    box_images: torch.Tensor,
+    make_task: Callable[..., AttackTask],
+    confirms: bool,
+    questions: int,
+) -> None:
+    labels = torch.zeros(len(box_images), dtype=torch.int64)
+    lucky = Lucky(linear, labels, confirms=confirms)
+    task = replace(make_task(box_images, labels, epsilon=0.1), clean_logits=lucky.whole.double())
+    outcome = Apgd(steps=5, random_start=False).run(lucky, task)
+    assert bool(outcome.broken.all()) is confirms
+    asked = outcome.forward_passes
+    assert asked.tolist() == [questions * (2 + 8)] * len(labels) or not confirms
+    assert bool((asked >= questions * (2 + 8)).all())
+
+
+def test_draws_that_confirm_are_counted_and_are_others(
+    linear: Any, box_images: torch.Tensor
+) -> None:
+    noisy = Jittering(linear, 0.5)
+    wrapped = ExpectedLogits(noisy, draws=2, confirming=7)
+    assert (wrapped.passes_per_call, wrapped.passes_to_confirm) == (2, 7)
+    wrapped.confirm(box_images)
+    assert noisy.calls == 7
+    nested = ExpectedLogits(wrapped, draws=3, confirming=2)
+    assert nested.passes_to_confirm == 4
+
+
+@pytest.mark.parametrize(("draws", "confirming"), [(2, 8), (4, 16), (20, 20), (50, 50)])
+def test_four_times_as_many_draws_confirm(linear: Any, draws: int, confirming: int) -> None:
+    assert averaging(linear, draws).passes_to_confirm == confirming
 
 
 def test_every_draw_is_counted(

@@ -123,7 +123,10 @@ class _Model(ModelInterface):  # type: ignore[misc] # Quantus is not followed by
         return hidden_outputs(self.get_model(), x)
 
     def add_mean_shift_to_first_layer(self, *_: object, **__: object) -> None:
-        raise NotImplementedError("no metric of the catalogue shifts the input of a layer")
+        raise InvalidInput(
+            "expected a metric of the catalogue, got one that shifts the input of a layer, which "
+            "none of those does; choose another"
+        )
 
 
 @contextmanager

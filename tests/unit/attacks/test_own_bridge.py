@@ -285,6 +285,16 @@ def test_draws_are_averaged_and_paid_for() -> None:
     assert torch.allclose(often.adversarial, once.adversarial, atol=1e-3)
 
 
+def test_what_looks_broken_is_confirmed_by_four_times_as_many_draws() -> None:
+    once, cheap = run(CurvedModel(), "apgd-margin", epsilon=0.5)
+    often, dear = run(CurvedModel(), "apgd-margin", options={"draws": 3}, epsilon=0.5)
+    model = CurvedModel()
+    for found in (once, often):
+        assert bool((model(found.adversarial).argmax(dim=1) != LABELS).all())
+    confirmed = 4 * 3 * len(IMAGES)
+    assert dear.cost_meter.forward_passes == 3 * cheap.cost_meter.forward_passes + confirmed
+
+
 def test_a_label_has_draws_of_its_own() -> None:
     first, second = plan_attacks([("apgd-ce", {"steps": 1}, None)] * 2, restarts=1)
     classifier = classify(CurvedModel())

@@ -143,7 +143,8 @@ class LearnedGate(nn.Module):
 
     For each agent and image the network sees how sure the agent is (entropy, highest
     log-probability, lead over the second class) and how far it stands from the mean of all; so it
-    works with any number of classes, and with agents missing.
+    works with any number of classes, and with agents missing. An agent that says NaN for an image
+    is missing there.
 
     Args:
         agent_count: Of the team.
@@ -166,14 +167,16 @@ class LearnedGate(nn.Module):
     def forward(self, log_probabilities: torch.Tensor, members: Sequence[int]) -> Logits:
         """As :class:`DecisionRule` says."""
         gate = self.log_gate(log_probabilities, members)
-        return (gate[:, :, None] + log_probabilities).logsumexp(dim=0)
+        return (gate[:, :, None] + _without_nan(log_probabilities)).logsumexp(dim=0)
 
     def log_gate(self, log_probabilities: torch.Tensor, members: Sequence[int]) -> torch.Tensor:
         """(m, n): logarithm of the weight of each agent for each image; they add up to one."""
         weight = self.offsets.dtype
-        features = _features(log_probabilities).to(weight)
+        valid = ~log_probabilities.isnan().any(dim=2)
+        features = _features(_without_nan(log_probabilities), valid).to(weight)
         scores = self.network(features).squeeze(2) + self.offsets[list(members), None]
-        log_gate: torch.Tensor = scores.to(log_probabilities.dtype).log_softmax(dim=0)
+        there = scores.to(log_probabilities.dtype).masked_fill(~valid, -math.inf)
+        log_gate: torch.Tensor = there.log_softmax(dim=0)
         return log_gate
 
 
@@ -207,13 +210,18 @@ def _middle(log_probabilities: torch.Tensor, trim: int) -> torch.Tensor:
     return log_probabilities.sort(dim=0).values[trim : count - trim].mean(dim=0)
 
 
-def _features(log_probabilities: torch.Tensor) -> torch.Tensor:
+def _without_nan(log_probabilities: torch.Tensor) -> torch.Tensor:
+    return log_probabilities.nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf)
+
+
+def _features(log_probabilities: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """(m, n, 4), each of about one: sureness of each agent, and its distance from the mean."""
     said = log_probabilities.clamp(min=_SURE)
     scale = math.log(said.shape[2])
     probabilities = said.exp()
     entropy = -(probabilities * said).sum(dim=2) / scale
     first, second = said.topk(2, dim=2).values.unbind(dim=2)
-    distance = (probabilities * (said - said.mean(dim=0))).sum(dim=2)
+    mean = (said * valid[:, :, None]).sum(dim=0) / valid.sum(dim=0).clamp(min=1)[:, None]
+    distance = (probabilities * (said - mean)).sum(dim=2)
     lead = (first - second) / scale
     return torch.stack([entropy, first.exp(), lead.tanh(), (distance / scale).tanh()], dim=2)

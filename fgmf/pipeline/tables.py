@@ -170,7 +170,7 @@ class TeamTable(Table):
     rule: RuleName = "mean-log-probability"
     training: Literal["independent", "joint", "diverse"] = "independent"
     """The defence for every agent alone, through the rule, or alone and kept apart."""
-    alignment: Positive = 0.1
+    alignment: Positive = 1.5
     """Weight of the alignment of gradients, in `diverse`."""
     every: Count = 2
     """Updates from one alignment to the next."""

@@ -3,7 +3,7 @@
     right everywhere = right as it is
     for each choice of k agents:
         lying:     for each wrong class c: they all say "surely c, surely not the label"
-                   (of rules that are not monotone also: c by degrees, and nothing at all)
+                   (of rules that are not monotone also: c by degrees, nothing at all, NaN)
         missing:   the others decide
         late:      they say what they said of another image of the sample
         right everywhere &= the rule decides for the label
@@ -14,11 +14,13 @@ counts only if no choice breaks it.
 Source: own. A rule is *monotone* if its score of a class rises with what any agent gives that class
 and depends on nothing else: then no other lie turns the decision from the label to c where
 this one doesn't, so the worst case over everything that agents can say is exact. It holds for
-means, votes, medians and trimmed means of log-probabilities, without messages.
+means, votes, medians and trimmed means of log-probabilities, without messages. NaN is no way
+around it: it spoils a mean, withdraws a vote, and is the highest for every class to a median.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
@@ -79,8 +81,8 @@ def with_compromised(team: Team, said: torch.Tensor, labels: Labels, *, count: i
     Raises:
         InvalidInput: Not fewer than the agents, or too many choices to try.
 
-    Cost: no pass of an agent; (choices of agents) x (classes) decisions per image, five times as
-        many of rules that are not monotone.
+    Cost: no pass of an agent; (choices of agents) x (classes) decisions per image, of rules that
+        are not monotone five times as many and two more.
     """
     exact = isinstance(team.rule, _MONOTONE) and team.messages is None
     return _fault(
@@ -212,6 +214,10 @@ def _lies(
             lying[list(chosen)] = lie
             # Where the lie is about the label itself, it says only "surely not that".
             yield _right(decided(team, lying), labels)
+    for nothing in () if exact else (0.0, math.nan):
+        silent = said.clone()
+        silent[list(chosen)] = nothing
+        yield _right(decided(team, silent), labels)
 
 
 def _right(scores: torch.Tensor, labels: Labels) -> ImageFlags:

@@ -3,10 +3,13 @@
 independent   mean over agents of recipe(agent)                   attacks are made for each agent
 joint         recipe(team)                                        attacks go through the rule
 diverse       independent, and every r updates
-              weight * log sum_{i<j} exp cos(grad_x loss_i, grad_x loss_j)
+              weight * log (1 + mean_{i<j} s_i s_j (exp cos(grad_x loss_i, grad_x loss_j) - 1))
 
 The last term, mean over images, is large where what raises the loss of one agent raises that of
-another one: then an attack on one is an attack on all.
+another one: then an attack on one is an attack on all. s_i is how much agent i has learnt by now:
+how sure it is of the right class, mean over the batch, from 0 at chance to 1; a number without a
+gradient. An agent that has learnt nothing has a gradient without direction, and would be the
+cheapest to keep apart: held apart from the first update on, slow learners stay at chance.
 """
 
 from __future__ import annotations
@@ -17,12 +20,12 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from fgmf.agents import RULES, Agent, Team
-from fgmf.curvature import ImageLoss
+from fgmf.curvature import second_derivatives
 from fgmf.errors import InvalidInput
 from fgmf.sgam import SaliencyTeacher, Sgam
-from fgmf.training.gradient_recipes import losses_and_gradient
 from fgmf.training.interface import KeepingRecipe, Recipe, SharedObjective, begin
 from fgmf.training.perturbations import evaluating, uncompiled
 from fgmf.training.schedule import check_positive
@@ -55,8 +58,10 @@ class TeamRecipe:
         share: Of the batch that it looks at.
         teacher: Lessons for the saliency mask of every agent; None where agents have none.
 
-    Source: the alignment is GAL (Kariyappa & Qureshi 2019, arXiv 1901.09981), who take leaky
-        activations and adversarial examples as augmentation; the every-few-updates share is ours.
+    Source: the alignment is GAL (Kariyappa & Qureshi 2019, arXiv 1901.09981), up to a constant
+        where all have learnt everything; they take leaky activations and adversarial examples as
+        augmentation. The share every few updates is ours, and s_i, without which slow learners
+        collapsed (docs/measurements-teams.md).
         Yang et al. (2021, TRS, arXiv 2104.00671) bound transferability by alignment *and*
         smoothness: aligned less, rough models still transfer, so `recipe` should be a robust one.
     Cost: passes of all agents count as one of the team: the recipe's; in ``diverse`` share / every
@@ -66,7 +71,7 @@ class TeamRecipe:
 
     recipe: Recipe | KeepingRecipe
     way: TeamWay = "independent"
-    weight: float = 0.1
+    weight: float = 1.5
     every: int = 2
     share: float = 0.5
     teacher: SaliencyTeacher | None = field(default=None)
@@ -138,8 +143,8 @@ class _TeamObjective:
             ) / len(parts)
         if recipe.way == "diverse" and self._updates % recipe.every == 0 and len(parts) > 1:
             count = max(1, math.ceil(recipe.share * len(images)))
-            aligned = gradient_alignment(team, images[:count], labels[:count])
-            total = total + recipe.weight * aligned.mean()
+            aligned = _alignment_of_learnt(team, images[:count], labels[:count])
+            total = total + recipe.weight * aligned
         if recipe.teacher is not None:
             total = total + self._lessons(recipe.teacher, team, images, labels)
         self._updates += 1
@@ -192,17 +197,37 @@ def gradient_alignment(team: Team, images: Images, labels: Labels) -> torch.Tens
 
     Cost: 1 forward pass and 1 gradient of each agent, which can be differentiated once more.
     """
-    gradients = []
     if len(team.members) < 2:
         raise InvalidInput("expected a team of two or more agents, got one")
-    with evaluating(team):
-        for agent in team.members:
-            loss_of = ImageLoss(model=agent, labels=labels)
-            _, gradient = losses_and_gradient(loss_of, images, differentiable=True)
-            flat = gradient.flatten(1)
-            gradients.append(flat / flat.norm(dim=1, keepdim=True).clamp(min=_SMALLEST))
-    cosines = [(one * other).sum(dim=1) for one, other in combinations(gradients, 2)]
-    return torch.stack(cosines).logsumexp(dim=0)
+    cosines, _ = _cosines(team, images, labels)
+    return torch.stack(list(cosines.values())).logsumexp(dim=0)
+
+
+def _alignment_of_learnt(team: Team, images: Images, labels: Labels) -> torch.Tensor:
+    """The last term of ``diverse``: a scalar, 0 where at most one agent has learnt anything."""
+    cosines, learnt = _cosines(team, images, labels)
+    rises = [learnt[i] * learnt[j] * cosine.expm1() for (i, j), cosine in cosines.items()]
+    return torch.stack(rises).mean(dim=0).log1p().mean()
+
+
+def _cosines(
+    team: Team, images: Images, labels: Labels
+) -> tuple[dict[tuple[int, int], torch.Tensor], list[torch.Tensor]]:
+    """Of each pair of agents (n,), with a graph; how much each has learnt, without one."""
+    directions, learnt = [], []
+    for agent in team.members:
+        with evaluating(agent), torch.enable_grad(), second_derivatives():
+            at = images.detach().clone().requires_grad_()
+            logits = agent(at)
+            losses = cross_entropy(logits, labels, reduction="none")
+            (gradient,) = torch.autograd.grad(losses.sum(), at, create_graph=True)
+        flat = gradient.flatten(1)
+        directions.append(flat / flat.norm(dim=1, keepdim=True).clamp(min=_SMALLEST))
+        chance = 1 / logits.shape[1]
+        sure = (-losses.detach()).exp().mean()
+        learnt.append(((sure - chance) / (1 - chance)).clamp(min=0))
+    pairs = combinations(range(len(directions)), 2)
+    return {(i, j): (directions[i] * directions[j]).sum(dim=1) for i, j in pairs}, learnt
 
 
 _SMALLEST: Final = 1e-12

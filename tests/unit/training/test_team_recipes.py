@@ -17,7 +17,7 @@ from unit.training.trainings import SCHEDULE, bits, same, some
 
 from fgmf.agents import Agent, MessagePassing, Team
 from fgmf.backbones import ConvNet, ConvNetConfig, ViT, ViTConfig
-from fgmf.datasets import Samples, digits
+from fgmf.datasets import Samples
 from fgmf.errors import InvalidInput
 from fgmf.processes import joined_processes
 from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig

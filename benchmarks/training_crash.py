@@ -62,6 +62,18 @@ epsilon = 0.15
 [optimizer]
 name = "curvature-aware"
 """,
+    "amo, mask, mask log, pruned": """
+[defence]
+name = "amo"
+epsilon = 0.15
+[sgam]
+grid_side = 4
+[mask_log]
+[pruning]
+share = 0.4
+rounds = 4
+images = 64
+""",
     "trades with a ramp, sgd": """
 [defence]
 name = "trades"

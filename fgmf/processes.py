@@ -115,9 +115,18 @@ def joined_processes() -> Iterator[Processes | None]:
         message = f"expected to join {count} processes as number {rank}, got: {error}"
         raise ProcessLost(message) from error
     try:
+        _take_device(os.environ.get("LOCAL_RANK", ""))
         yield GlooProcesses(rank=rank, count=count)
     finally:
         distributed.destroy_process_group()
+
+
+def _take_device(local_rank: str) -> None:
+    """Let ``cuda`` mean another GPU in each process of a machine, in turn."""
+    import torch
+
+    if local_rank.isdecimal() and torch.cuda.is_available():
+        torch.cuda.set_device(int(local_rank) % torch.cuda.device_count())
 
 
 def _place() -> tuple[int, int]:

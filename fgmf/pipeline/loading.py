@@ -262,6 +262,8 @@ def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
     if engine.mixed_precision == "float16" and not engine.device.startswith("cuda"):
         reader.report("engine.mixed_precision", "bfloat16 on this device", "'float16'")
     exact = optimizer.name == "curvature-aware" and optimizer.curvature_mode == "exact"
+    if optimizer.base is not None and optimizer.name != "curvature-aware":
+        reader.report("optimizer.base", "no base but for curvature-aware", repr(optimizer.base))
     if engine.compiled and exact:
         expected = '"secant" on compiled models, which have no second derivatives'
         reader.report("optimizer.curvature_mode", expected, "'exact'")

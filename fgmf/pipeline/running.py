@@ -53,6 +53,8 @@ from fgmf.training import (
     TrainingRun,
     TrainingSettings,
     read_checkpoint,
+    read_shared_checkpoint,
+    state_of,
 )
 from fgmf.training.collapse import CollapseLimits, CollapseMonitor
 
@@ -75,8 +77,7 @@ class TrainingRequest:
         restart: Throw an earlier training in the directory away.
         notify: Told what the user should know.
         callbacks: Told besides those of the plan, before them; they keep nothing.
-        processes: Others that train the same model; the first one writes. There are no checkpoints
-            then: a training of several processes that was cut off starts anew.
+        processes: Others that train the same model; the first one writes.
     """
 
     restart: bool = False
@@ -154,6 +155,8 @@ class _Training:
         name = "" if teacher is None else teacher.name
         self.identity = identity_of(plan, self.samples, self.model, name)
         self.earlier: dict[str, Any] | None = None
+        self._states: list[bytes] = []
+        self._resumes = False
         self._masks: MaskLogging | None = None
         self._pruning = build_pruning(plan, self.samples, self.recipe)
 
@@ -162,8 +165,8 @@ class _Training:
         if before is not None:
             return self._outcome(int(before["steps"]), str(before["stopped"]), already=True)
         run = TrainingRun(self.model, self.samples, self.recipe, self._settings())
+        self._resume(run)
         if self.request.first:
-            self._resume(run)
             write_atomically(self.directory.recipe, self.plan.path.read_bytes())
             self._write_manifest("running", run.step, {})
         try:
@@ -195,18 +198,16 @@ class _Training:
         if processes is None:
             return None
         try:
-            found = self._before() if self.request.first else None
-            if self.directory.checkpoint.exists():
-                raise InvalidInput(
-                    f"expected no checkpoint in {self.directory.path}, which one process alone can "
-                    "go on from, got one; go on with one process, or start anew (--restart)"
-                )
+            if self.request.first:
+                found = self._before()
+                self._states = self._kept(processes.count)
         except FgmfError as refusal:
             error = refusal
         said: list[Any] = processes.exchange(
             {
                 "identity": dict(self.identity),
                 "found": found,
+                "resumes": bool(self._states),
                 "error": None if error is None else "",
             }
         )
@@ -220,14 +221,26 @@ class _Training:
                 "factory draw without a seed?"
             )
         first: dict[str, Any] | None = said[0]["found"]
+        self._resumes = bool(said[0]["resumes"])
         return first
+
+    def _kept(self, count: int) -> list[bytes]:
+        """States of so many processes, if there is a checkpoint."""
+        path = self.directory.checkpoint
+        return read_shared_checkpoint(path, self.identity, count) if path.exists() else []
 
     def _resume(self, run: TrainingRun) -> None:
         """Take over the checkpoint, if there is one."""
-        path = self.directory.checkpoint
-        if not path.exists():
+        path, peers = self.directory.checkpoint, run.settings.peers
+        if peers is not None:
+            if not self._resumes:
+                return
+            run.load_state_dict(state_of(peers.handed_out(self._states)))
+            self._states = []
+        elif path.exists():
+            run.load_state_dict(read_checkpoint(path, self.identity))
+        if not (run.step and self.request.first):
             return
-        run.load_state_dict(read_checkpoint(path, self.identity))
         self.request.notify(f"goes on after update {run.step} of {run.steps}")
         if self.earlier is not None and self.earlier["sessions"][-1]["code"] != self._code:
             self.request.notify(
@@ -252,15 +265,14 @@ class _Training:
         callbacks = [*masks, *pruning]
         if self.request.first:
             callbacks += [*self.request.callbacks, *self._watching()]
-        if peers is None:
-            callbacks.append(
-                CheckpointWriter(
-                    directory.checkpoint,
-                    self.identity,
-                    seconds=writing.checkpoint_seconds,
-                    updates=writing.checkpoint_updates,
-                )
+        callbacks.append(
+            CheckpointWriter(
+                directory.checkpoint,
+                self.identity,
+                seconds=writing.checkpoint_seconds,
+                updates=writing.checkpoint_updates,
             )
+        )
         return TrainingSettings(
             seed=plan.seed,
             optimization=build_optimization(plan),

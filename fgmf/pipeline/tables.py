@@ -118,6 +118,8 @@ class OptimizerTable(Table):
     """``[optimizer]``: which, and the shape of its rate."""
 
     name: Literal["adamw", "sgd", "curvature-aware"] = "adamw"
+    base: Literal["adamw", "sgd"] | None = None
+    """What `curvature-aware` wraps; by default it stands alone."""
     shape: Literal["one-cycle", "cosine", "constant", "steps"] = "one-cycle"
     momentum: BelowOne = 0.9
     curvature_every: Count = 10

@@ -7,13 +7,15 @@
 
 `salience` finds the pixels that matter, `ascent` the displacement, `regularizer` the penalty;
 `schedules` let weights and budgets grow, `amortised` keeps perturbations between epochs, and
-`optimizer` steps by a clamped estimate of the curvature in the parameters.
+`optimizer` steps by a clamped estimate of the curvature in the parameters, alone or, in
+`wrapped_optimizer`, in front of any other optimizer.
 """
 
 from __future__ import annotations
 
 from fgmf.scorpio.amortised import Amortised, PerturbationStore, amortised_step
 from fgmf.scorpio.ascent import BallNorm, QuadraticAscent, climb_quadratic
+from fgmf.scorpio.hutchinson import CurvatureMode, Hutchinson
 from fgmf.scorpio.optimizer import CurvatureAware
 from fgmf.scorpio.regularizer import Scorpio, ScorpioPenalty, scorpio_penalty
 from fgmf.scorpio.salience import (
@@ -25,12 +27,16 @@ from fgmf.scorpio.salience import (
     salient_region,
 )
 from fgmf.scorpio.schedules import Ramp
+from fgmf.scorpio.wrapped_optimizer import CurvatureWrapped
 
 __all__ = [
     "Amortised",
     "BallNorm",
     "Baseline",
     "CurvatureAware",
+    "CurvatureMode",
+    "CurvatureWrapped",
+    "Hutchinson",
     "PerturbationStore",
     "QuadraticAscent",
     "Ramp",

@@ -16,13 +16,12 @@ goes downhill like a sign method, and never uphill as a Newton step would.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fgmf.curvature import ParameterCurvature
 from fgmf.errors import InvalidInput
-from fgmf.seeding import derive_seed
+from fgmf.scorpio.hutchinson import CurvatureMode, Hutchinson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,16 +78,13 @@ class CurvatureAware(torch.optim.Optimizer):
         floor: float = 1e-8,
         weight_decay: float = 0.0,
         every: int = 10,
-        mode: Literal["exact", "secant"] = "exact",
+        mode: CurvatureMode = "exact",
         secant_step: float = 1e-3,
         seed: int = 0,
     ) -> None:
-        if mode not in ("exact", "secant"):
-            raise InvalidInput(f"expected mode exact or secant, got {mode!r}")
+        Hutchinson(mode=mode, secant_step=secant_step)
         if not isinstance(every, int) or every < 1:
             raise InvalidInput(f"expected every as a whole number above 0, got {every!r}")
-        if not (math.isfinite(secant_step) and secant_step > 0):
-            raise InvalidInput(f"expected secant_step above 0, got {secant_step!r}")
         super().__init__(
             params,
             {
@@ -127,11 +123,16 @@ class CurvatureAware(torch.optim.Optimizer):
         group = self.param_groups[0]
         return bool(group["steps"] % group["every"] == 0)
 
-    def update_curvature(self, loss_of: Callable[[], torch.Tensor]) -> PassCount:
+    def update_curvature(
+        self,
+        loss_of: Callable[[], torch.Tensor],
+        combined: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> PassCount:
         """Take one more estimate of the diagonal into the average.
 
         Args:
             loss_of: Computes the loss anew from the parameters as they are, unscaled.
+            combined: Makes one estimate of those of several processes, each of its own images.
 
         Returns:
             Passes spent. Nothing but the average changes: no `.grad`, no parameter.
@@ -141,15 +142,11 @@ class CurvatureAware(torch.optim.Optimizer):
         """
         first = self.param_groups[0]
         parameters = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
-        curvature = ParameterCurvature(
-            loss_of,
-            parameters,
-            mode="double-backward" if first["mode"] == "exact" else "finite-difference",
-            step=first["secant_step"],
+        estimating = Hutchinson(
+            mode=first["mode"], secant_step=first["secant_step"], seed=first["seed"]
         )
-        signs = _signs(curvature.size, derive_seed(first["seed"], "signs", first["estimates"]))
-        signs = signs.to(parameters[0])
-        estimate = (signs * curvature.product(signs))[0]
+        estimate, spent = estimating.estimate(loss_of, parameters, first["estimates"])
+        estimate = estimate if combined is None else combined(estimate)
         for group in self.param_groups:
             group["estimates"] += 1
         if bool(estimate.isfinite().all()):
@@ -157,7 +154,7 @@ class CurvatureAware(torch.optim.Optimizer):
         else:
             for group in self.param_groups:
                 group["skipped_estimates"] += 1
-        return curvature.cost
+        return spent
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401 - what the closure returns
@@ -212,12 +209,6 @@ class CurvatureAware(torch.optim.Optimizer):
             state["momentum_weight"] = 0.0
             state["curvature_weight"] = 0.0
         return state
-
-
-def _signs(size: int, seed: int) -> torch.Tensor:
-    """(1, size) of +-1, on the CPU."""
-    drawn = torch.randint(2, (1, size), generator=torch.Generator().manual_seed(seed))
-    return 2 * drawn - 1
 
 
 def _check_group(group: dict[str, Any]) -> None:

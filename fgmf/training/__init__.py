@@ -14,7 +14,12 @@ numbers of any of them, `perturbations` moves images for them.
 from __future__ import annotations
 
 from fgmf.training.callbacks import Callback, CollapseWatch, Pruning
-from fgmf.training.checkpoints import CheckpointWriter, read_checkpoint
+from fgmf.training.checkpoints import (
+    CheckpointWriter,
+    read_checkpoint,
+    read_shared_checkpoint,
+    state_of,
+)
 from fgmf.training.distillation_recipes import (
     DistillationRecipe,
     GuidedRecipe,
@@ -87,5 +92,7 @@ __all__ = [
     "gradient_alignment",
     "noisy_step",
     "read_checkpoint",
+    "read_shared_checkpoint",
+    "state_of",
     "train",
 ]

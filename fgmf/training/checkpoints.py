@@ -2,6 +2,8 @@
 
 every `seconds`, or every so many updates, and at the end:
     state between two updates -> bytes -> temporary name -> fsync -> rename
+with several processes: all at once, as soon as one of them is late
+    state of each -> bytes -> the first process -> one file with all of them -> the same
 
 They are loaded as tensors and plain values (`weights_only`); nothing in them is executed.
 """
@@ -59,8 +61,10 @@ class CheckpointWriter(Callback):
 
     def after_update(self, run: TrainingRun) -> None:
         """Write, if it is time."""
-        late = time.monotonic() - self._last >= self._seconds
-        if late or (self._updates is not None and run.step % self._updates == 0):
+        due = time.monotonic() - self._last >= self._seconds
+        due = due or (self._updates is not None and run.step % self._updates == 0)
+        peers = run.settings.peers
+        if due if peers is None else peers.any(due):
             self._write(run)
 
     def end(self, run: TrainingRun) -> None:
@@ -68,10 +72,14 @@ class CheckpointWriter(Callback):
         self._write(run)
 
     def _write(self, run: TrainingRun) -> None:
-        stream = io.BytesIO()
-        document = {"format": _FORMAT, "identity": self._identity, "state": run.state_dict()}
-        torch.save(document, stream)
-        write_atomically(self._path, stream.getvalue())
+        peers, head = run.settings.peers, {"format": _FORMAT, "identity": self._identity}
+        if peers is None:
+            write_atomically(self._path, _bytes_of({**head, "state": run.state_dict()}))
+        else:
+            states = peers.collected(_bytes_of(run.state_dict()))
+            if peers.rank == 0:
+                kept = [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in states]
+                write_atomically(self._path, _bytes_of({**head, "states": kept}))
         self._last = time.monotonic()
 
 
@@ -88,6 +96,55 @@ def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         StaleEvidence: The file is damaged, of another form, or of another training.
     """
+    document = _read(path, identity)
+    if "state" not in document:
+        raise _other_processes(path, len(document["states"]), 1)
+    state: dict[str, Any] = document["state"]
+    return state
+
+
+def read_shared_checkpoint(path: Path, identity: Mapping[str, str], count: int) -> list[bytes]:
+    """Read the states of a training of several processes.
+
+    Args:
+        path: The file.
+        identity: Of the training that goes on.
+        count: Of the processes that go on.
+
+    Returns:
+        What :func:`state_of` takes, by rank.
+
+    Raises:
+        StaleEvidence: The file is damaged, of another form, of another training, or of another
+            number of processes.
+    """
+    document = _read(path, identity)
+    states = document.get("states", [None])
+    if "states" not in document or len(states) != count:
+        raise _other_processes(path, len(states), count)
+    return [state.numpy().tobytes() for state in states]
+
+
+def state_of(data: bytes) -> dict[str, Any]:
+    """What :meth:`TrainingRun.load_state_dict` takes, of one process's bytes."""
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state
+
+
+def _bytes_of(document: Mapping[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    torch.save(dict(document), stream)
+    return stream.getvalue()
+
+
+def _other_processes(path: Path, kept: int, own: int) -> StaleEvidence:
+    return StaleEvidence(
+        f"expected a checkpoint of {own} process(es) at {path}, got one of {kept}; go on with as "
+        "many, or start anew"
+    )
+
+
+def _read(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
@@ -102,5 +159,4 @@ def read_checkpoint(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
             f"expected a checkpoint of this training at {path}, got one with another "
             f"{', '.join(changed)}; start anew, or train into another directory"
         )
-    state: dict[str, Any] = document["state"]
-    return state
+    return document

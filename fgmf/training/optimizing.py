@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from fgmf.errors import InvalidInput
-from fgmf.scorpio import CurvatureAware
+from fgmf.scorpio import CurvatureAware, CurvatureWrapped, Hutchinson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +33,7 @@ class Optimization:
     Attributes:
         name: ``adamw``, ``sgd`` (Nesterov) or ``curvature-aware``
             (:class:`fgmf.scorpio.CurvatureAware`).
+        base: What `curvature-aware` wraps, ``adamw`` or ``sgd``; None lets it stand alone.
         shape: Of the learning rate over the training.
         momentum: Of `sgd` and `curvature-aware`; `adamw` keeps torch's.
         curvature_every: Updates between two estimates of `curvature-aware`.
@@ -40,6 +41,7 @@ class Optimization:
     """
 
     name: OptimizerName = "adamw"
+    base: Literal["adamw", "sgd"] | None = None
     shape: RateShape = "one-cycle"
     momentum: float = 0.9
     curvature_every: int = 10
@@ -55,6 +57,13 @@ class Optimization:
             raise InvalidInput(
                 f"expected an optimizer of adamw, sgd, curvature-aware, got {self.name!r}"
             )
+        if self.base not in (None, "adamw", "sgd") or (
+            self.base is not None and self.name != "curvature-aware"
+        ):
+            raise InvalidInput(
+                "expected base as adamw or sgd, and only for curvature-aware, "
+                f"got {self.base!r} for {self.name!r}"
+            )
         if self.shape not in ("one-cycle", "cosine", "constant", "steps"):
             raise InvalidInput(
                 f"expected a shape of one-cycle, cosine, constant, steps, got {self.shape!r}"
@@ -66,25 +75,36 @@ class Optimization:
         self, parameters: Iterable[torch.nn.Parameter], schedule: Schedule, *, seed: int
     ) -> torch.optim.Optimizer:
         """Return a new optimizer; its rate is set before every update."""
-        decay = schedule.weight_decay
-        if self.name == "adamw":
-            return torch.optim.AdamW(parameters, weight_decay=decay)
-        if self.name == "sgd":
-            return torch.optim.SGD(
-                parameters,
-                lr=schedule.peak_learning_rate,
-                momentum=self.momentum,
-                nesterov=self.momentum > 0,
-                weight_decay=decay,
+        if self.name != "curvature-aware":
+            return self._plain(self.name, parameters, schedule)
+        if self.base is not None:
+            return CurvatureWrapped(
+                self._plain(self.base, parameters, schedule),
+                every=self.curvature_every,
+                estimating=Hutchinson(mode=self.curvature_mode, seed=seed),
             )
         return CurvatureAware(
             parameters,
             lr=schedule.peak_learning_rate,
             beta=self.momentum,
-            weight_decay=decay,
+            weight_decay=schedule.weight_decay,
             every=self.curvature_every,
             mode=self.curvature_mode,
             seed=seed,
+        )
+
+    def _plain(
+        self, name: str, parameters: Iterable[torch.nn.Parameter], schedule: Schedule
+    ) -> torch.optim.Optimizer:
+        decay = schedule.weight_decay
+        if name == "adamw":
+            return torch.optim.AdamW(parameters, weight_decay=decay)
+        return torch.optim.SGD(
+            parameters,
+            lr=schedule.peak_learning_rate,
+            momentum=self.momentum,
+            nesterov=self.momentum > 0,
+            weight_decay=decay,
         )
 
     def learning_rate(self, schedule: Schedule, progress: float) -> float:

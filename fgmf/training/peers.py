@@ -8,6 +8,9 @@ for each batch of the common order:
 That is what torch's DistributedDataParallel computes. It is not used: recipes take gradients with
 respect to images, run the model several times before one backward pass, and train through
 gradients, each of which its hooks refuse or miscount.
+
+A checkpoint is one file of the first process: every process has generators, running statistics
+and perturbations of its own between two epochs, and the file holds the state of each.
 """
 
 from __future__ import annotations
@@ -82,6 +85,58 @@ class TrainingPeers:
         self._collect(partial(distributed.all_reduce, total))
         return total.to(values.device)
 
+    def any(self, said: bool) -> bool:  # noqa: FBT001 - what this process says
+        """Return whether any process says so.
+
+        Raises:
+            ProcessLost: Another process is gone.
+        """
+        return bool(self.summed(torch.tensor(float(said))) > 0)
+
+    def mean(self, values: torch.Tensor, weight: float) -> torch.Tensor:
+        """Return the mean of a tensor over the processes, each with a weight of its own.
+
+        Raises:
+            ProcessLost: Another process is gone.
+        """
+        total = self.summed(torch.tensor(weight, dtype=torch.float64))
+        return self.summed(values * (weight / float(total)))
+
+    def collected(self, data: bytes) -> list[bytes]:
+        """Give bytes of every process to the first one, by rank; the others get nothing.
+
+        Raises:
+            ProcessLost: Another process is gone.
+        """
+        lengths = self._lengths(len(data))
+        own = _padded(data, max(lengths))
+        into = [torch.empty_like(own) for _ in lengths] if self.rank == 0 else None
+        self._collect(partial(distributed.gather, own, into, dst=0))
+        parts = zip(into or [], lengths, strict=False)
+        return [part[:length].numpy().tobytes() for part, length in parts]
+
+    def handed_out(self, data: Sequence[bytes]) -> bytes:
+        """Give each process its own of the bytes that the first one has, by rank.
+
+        Args:
+            data: One for each process; only what the first process gives counts.
+
+        Raises:
+            ProcessLost: Another process is gone.
+        """
+        given = [len(each) for each in data] if self.rank == 0 else [0] * self.count
+        lengths = self.summed(torch.tensor(given)).tolist()
+        own = torch.empty(max(lengths), dtype=torch.uint8)
+        parts = [_padded(each, max(lengths)) for each in data] if self.rank == 0 else None
+        self._collect(partial(distributed.scatter, own, parts, src=0))
+        return own[: lengths[self.rank]].numpy().tobytes()
+
+    def _lengths(self, own: int) -> list[int]:
+        said = torch.zeros(self.count, dtype=torch.int64)
+        said[self.rank] = own
+        lengths: list[int] = self.summed(said).tolist()
+        return lengths
+
     def average_buffers(self, model: nn.Module) -> None:
         """Replace floating-point buffers, such as running statistics, by their means."""
         for buffer in model.buffers():
@@ -94,3 +149,7 @@ class TrainingPeers:
         except (RuntimeError, ValueError) as error:
             message = f"expected an answer of all {self.count} processes, got: {error}"
             raise ProcessLost(message) from error
+
+
+def _padded(data: bytes, length: int) -> torch.Tensor:
+    return torch.frombuffer(bytearray(data.ljust(length, b"\0")), dtype=torch.uint8)

@@ -17,13 +17,14 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from fgmf.errors import InvalidInput, NonFiniteOutput
-from fgmf.scorpio import CurvatureAware
+from fgmf.scorpio import CurvatureAware, CurvatureWrapped
 from fgmf.seeding import derive_seed, isolated_randomness
 from fgmf.training.averaging import WeightAverage
 from fgmf.training.engine import Engine
@@ -162,15 +163,18 @@ class TrainingRun:
             dropout; global generators are put back afterwards. First weights are the model's own.
         Cost: the recipe's passes, times the epochs, per image.
         """
-        seed = derive_seed(self.settings.seed, "training")
+        peers, seed = self.settings.peers, derive_seed(self.settings.seed, "training")
+        if peers is not None and peers.rank:
+            seed = derive_seed(seed, "rank", peers.rank)
         with isolated_randomness(seed), self.average.left_in_the_model():
             if self._globals is not None:
                 restore_global_state(self._globals)
             self._tell("begin")
-            if self.settings.peers is not None:
-                self.settings.peers.begin(self.model)
             if self.step == 0:
+                if peers is not None:
+                    peers.begin(self.model)
                 self.average.begin()
+            self._agree()
             while self.epoch < self.schedule.epochs and not self._reason:
                 self._run_epoch()
             self._tell("end")
@@ -186,6 +190,7 @@ class TrainingRun:
             "objective": self.objective.state_dict(),
             "scaler": self._scaler.state_dict(),
             "draws": self._draws.get_state(),
+            "order_draws": self._order_draws.get_state(),
             "globals": global_state(),
             "order": self._order,
             "place": self._place,
@@ -214,6 +219,7 @@ class TrainingRun:
         self.objective.load_state_dict(state["objective"])
         self._scaler.load_state_dict(state["scaler"])
         self._draws.set_state(state["draws"])
+        self._order_draws.set_state(state["order_draws"])
         self._globals = state["globals"]
         self._order, self._place, self._total = state["order"], state["place"], state["total"]
         self.step, self.epoch = state["step"], state["epoch"]
@@ -244,6 +250,7 @@ class TrainingRun:
         self._order = None
         self.epoch += 1
         self._tell("after_epoch")
+        self._agree()
 
     def _update(self, batch: torch.Tensor) -> None:
         self.notes.clear()
@@ -266,9 +273,13 @@ class TrainingRun:
         self._total += self.loss * len(batch)
         self.average.take(self.step)
         self._tell("after_update")
-        if self.settings.peers is not None:
-            stops = self.settings.peers.summed(torch.tensor(float(bool(self._reason))))
-            self._reason = self._reason or ("another process stopped" if float(stops) else "")
+        self._agree()
+
+    def _agree(self) -> None:
+        """Stop where any process stopped."""
+        peers = self.settings.peers
+        if peers is not None and peers.any(bool(self._reason)):
+            self._reason = self._reason or "another process stopped"
 
     def _backward(self, batch: torch.Tensor, progress: float) -> float:
         """Gradients of this process's share of the mean loss of a batch; returns the whole loss."""
@@ -295,11 +306,6 @@ class TrainingRun:
                 f"expected at least {peers.count} images in every batch, one for each process, got "
                 f"{last} in the last one; choose another batch_size"
             )
-        if isinstance(self.optimizer, CurvatureAware):
-            raise InvalidInput(
-                "expected adamw or sgd with several processes, got curvature-aware, whose estimate "
-                "is of one process's images"
-            )
 
     def _meet(self, peers: TrainingPeers, order: torch.Tensor) -> None:
         """Share what each process keeps of its own: running statistics, stored perturbations."""
@@ -315,10 +321,12 @@ class TrainingRun:
 
     def _estimate_curvature(self) -> None:
         """Of the clean cross-entropy in evaluation mode: no draw, no stored state is touched."""
-        if isinstance(self.optimizer, CurvatureAware) and self.optimizer.due():
+        optimizer, peers = self.optimizer, self.settings.peers
+        if isinstance(optimizer, CurvatureAware | CurvatureWrapped) and optimizer.due():
             with evaluating(self.model):
-                self.optimizer.update_curvature(
-                    lambda: cross_entropy(self._running(self.images), self.labels)
+                optimizer.update_curvature(
+                    lambda: cross_entropy(self._running(self.images), self.labels),
+                    None if peers is None else partial(peers.mean, weight=len(self.images)),
                 )
 
     def _loss(self, part: torch.Tensor, progress: float) -> torch.Tensor:

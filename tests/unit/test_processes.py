@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from fgmf.errors import InvalidInput, ProcessLost
 from fgmf.processes import GlooProcesses, joined_processes, launched
@@ -56,3 +57,27 @@ def test_half_a_launch_is_refused(
 def test_without_the_others_there_is_no_answer() -> None:
     with pytest.raises(ProcessLost, match="all 2 processes"):
         GlooProcesses(rank=0, count=2).exchange({"a": 1})
+
+
+@pytest.mark.parametrize(("local_rank", "expected"), [("0", [0]), ("5", [1]), ("", [])])
+def test_each_process_takes_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, local_rank: str, expected: list[int]
+) -> None:
+    """Two GPUs, more processes: they share in turn."""
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    for name, value in {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": "1",
+        "LOCAL_RANK": local_rank,
+    }.items():
+        monkeypatch.setenv(name, value)
+    with joined_processes():
+        pass
+    assert taken == expected

@@ -115,6 +115,7 @@ class TestLoading:
             ('[teacher]\ndirectory = "runs/t"', "teacher"),
             ("[mask_log]\n[sgam]", "mask_log"),  # the penalty looks at a part of the batch
             ('[engine]\nmixed_precision = "float16"', "engine.mixed_precision"),
+            ('[optimizer]\nbase = "sgd"', "optimizer.base"),
             (
                 '[engine]\ncompiled = true\n[optimizer]\nname = "curvature-aware"',
                 "optimizer.curvature_mode",

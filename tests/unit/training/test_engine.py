@@ -110,7 +110,15 @@ class TestOptimization:
         assert found == pytest.approx(rates, abs=1e-3)
 
     @pytest.mark.parametrize(
-        "values", [{"name": "adam"}, {"shape": "square"}, {"momentum": 1.0}], ids=str
+        "values",
+        [
+            {"name": "adam"},
+            {"shape": "square"},
+            {"momentum": 1.0},
+            {"base": "sgd"},
+            {"name": "curvature-aware", "base": "adam"},
+        ],
+        ids=str,
     )
     def test_refusals(self, values: dict[str, Any]) -> None:
         with pytest.raises(InvalidInput, match="expected"):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from torch import multiprocessing, nn
-from unit.training.trainings import SCHEDULE, some
+from torch import nn
+from unit.training.trainings import SCHEDULE, some, two_processes
 
 from fgmf.backbones import ConvNet, ConvNetConfig
 from fgmf.datasets import Samples
 from fgmf.errors import InvalidInput
-from fgmf.processes import joined_processes
 from fgmf.scorpio import PerturbationStore
 from fgmf.training import (
     AmoRecipe,
@@ -48,6 +46,13 @@ def double() -> tuple[nn.Module, Samples]:
     return model, Samples(images=samples.images.double(), labels=samples.labels)
 
 
+class StopsAfterAnEpoch(Callback):
+    def after_epoch(self, run: TrainingRun) -> None:
+        assert run.settings.peers is not None
+        if run.epoch == 2 and run.settings.peers.rank == 0:
+            run.stop("enough")
+
+
 class StopsAt(Callback):
     def __init__(self, step: int, rank: int) -> None:
         self.step, self.rank = step, rank
@@ -76,30 +81,25 @@ def trained(peers: TrainingPeers | None, name: str, **settings: Any) -> dict[str
     }
 
 
-def work(rank: int, port: int, folder: str, name: str, settings: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {
-        "RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    with joined_processes() as processes:
-        assert processes is not None
-        peers = TrainingPeers(rank=processes.rank, count=processes.count)
-        torch.save(trained(peers, name, **settings), f"{folder}/{rank}.pt")
-
-
 def in_two(folder: Path, name: str, **settings: Any) -> list[dict[str, Any]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = (port, str(folder), name, settings)
-    multiprocessing.start_processes(work, arguments, nprocs=2, start_method="fork")
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return two_processes(folder, partial(trained, name=name, **settings))
 
 
 class TestTwoProcesses:
+    @pytest.mark.parametrize("base", [None, "sgd"])
+    @pytest.mark.parametrize("mode", ["exact", "secant"])
+    def test_curvature_is_that_of_all_images(self, base: Any, mode: Any, tmp_path: Path) -> None:
+        """As above; a secant in double precision rounds at 1e-13 over its step of 1e-3."""
+        chosen = Optimization(
+            name="curvature-aware", base=base, curvature_every=3, curvature_mode=mode
+        )
+        one = trained(None, "standard", optimization=chosen)
+        both = in_two(tmp_path, "standard", optimization=chosen)
+        assert torch.equal(both[0]["weights"], both[1]["weights"])
+        torch.testing.assert_close(both[0]["weights"], one["weights"], atol=1e-7, rtol=1e-6)
+        plain = trained(None, "standard", optimization=replace(chosen, curvature_every=1000))
+        assert not torch.allclose(one["weights"], plain["weights"], atol=1e-4)
+
     @pytest.mark.parametrize("accumulate", [1, 3])
     def test_standard_is_that_of_one(self, accumulate: int, tmp_path: Path) -> None:
         """Double precision, no batch norm, 20 updates: only sums are in another order (1e-10)."""
@@ -127,6 +127,11 @@ class TestTwoProcesses:
         assert [each["steps"] for each in both] == [6, 6]
         assert [each["stopped"] for each in both] == ["another process stopped", "enough"]
 
+    def test_also_between_two_epochs(self, tmp_path: Path) -> None:
+        both = in_two(tmp_path, "standard", callbacks=(StopsAfterAnEpoch(),))
+        assert [each["steps"] for each in both] == [8, 8]
+        assert [each["stopped"] for each in both] == ["enough", "another process stopped"]
+
 
 def test_a_store_takes_what_others_wrote() -> None:
     """Two stores, one sum: each image is where its writer left it."""
@@ -152,7 +157,6 @@ def test_a_store_takes_what_others_wrote() -> None:
     ("schedule", "settings", "message"),
     [
         (replace(LONG, batch_size=55), {}, "at least 2 images in every batch"),
-        (LONG, {"optimization": Optimization(name="curvature-aware")}, "adamw or sgd"),
     ],
 )
 def test_refusals(schedule: Any, settings: dict[str, Any], message: str) -> None:

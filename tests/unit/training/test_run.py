@@ -101,6 +101,11 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         StandardRecipe(schedule=SCHEDULE),
         {"optimization": Optimization(name="curvature-aware", curvature_every=3)},
     ),
+    "curvature in front of an optimizer": (
+        network,
+        StandardRecipe(schedule=SCHEDULE),
+        {"optimization": Optimization(name="curvature-aware", base="sgd", curvature_every=3)},
+    ),
     "momentum and steps": (
         network,
         StandardRecipe(schedule=replace(SCHEDULE, average_decay=None)),

@@ -202,9 +202,13 @@ class MessagePassing(nn.Module):
         return states
 
     def sent(self, states: torch.Tensor) -> torch.Tensor:
-        """Messages (e, n, size) in (-1, 1) that agents in `states` (a, n, classes) send."""
+        """Messages (e, n, size) in (-1, 1) that agents in `states` (a, n, classes) send.
+
+        Of NaN they send zeros, so that others are not silenced.
+        """
         said = states.clamp(min=_LOWEST)
-        messages = torch.einsum("ank,akd->and", said, self.encode.to(states.dtype)).tanh()
+        sums = torch.einsum("ank,akd->and", said, self.encode.to(states.dtype))
+        messages = sums.tanh().nan_to_num(nan=0.0)
         return messages[[sender for sender, _ in self.edges]]
 
     def saliency_mask(self, messages: torch.Tensor) -> torch.Tensor:

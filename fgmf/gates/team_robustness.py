@@ -7,7 +7,7 @@ In short::
     agent by agent  each agent attacked alone: what is left of it, and what the attack does to the
                     others (transfer) and to the team
     at fault        agents that lie, are missing or late, messages that lie: an image counts if no
-                    choice of so many agents breaks it
+                    choice of so many agents breaks it; agents that lie while others are attacked
     outcome         exact interval against each threshold
 """
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from fgmf.verdict import Verdict
 
 _FAULTS: Final = ("compromised", "missing", "stale", "messages")
+UNDER_ATTACK: Final = "compromised_robust"
+"""Name of the fault of agents that lie while others are attacked."""
 _STAND_INS: Final = ("mean-log-probability", "soft-votes")
 STAND_IN_STEPS: Final = 100
 """Of each attack that follows a stand-in for a rule without a gradient to the end."""
@@ -61,6 +63,8 @@ class TeamRobustnessGate(GateSpecification):
     compromised: Count | None = None
     """Agents that may say anything at all."""
     min_compromised_accuracy: Share | None = None
+    min_compromised_robust_accuracy: Share | None = None
+    """With these agents lying, and the input of the others attacked."""
     missing: Count | None = None
     """Agents that may be missing."""
     min_missing_accuracy: Share | None = None
@@ -97,6 +101,9 @@ class TeamRobustnessGate(GateSpecification):
         for fault in _FAULTS:
             threshold = f"min_{fault}_accuracy"
             asked, held = getattr(self, fault), getattr(self, threshold)
+            if fault == "compromised" and held is None:  # either threshold will do, or both
+                held = self.min_compromised_robust_accuracy
+                threshold = threshold if held is None else "min_compromised_robust_accuracy"
             if (asked is None) != (held is None):
                 key = fault if asked is None else threshold
                 other = threshold if asked is None else fault
@@ -116,6 +123,9 @@ class TeamRobustnessGate(GateSpecification):
             count, threshold = getattr(self, fault), getattr(self, f"min_{fault}_accuracy")
             if count is not None and threshold is not None:
                 found.append((fault, int(count), float(threshold)))
+        least = self.min_compromised_robust_accuracy
+        if self.compromised is not None and least is not None:
+            found.append((UNDER_ATTACK, int(self.compromised), float(least)))
         return tuple(found)
 
     def attacked_gate(self, *, through_stand_ins: bool = False) -> RobustnessGate:
@@ -174,7 +184,9 @@ class TeamRobustnessGate(GateSpecification):
 
         Cost: that of a robustness gate on the team, whose every pass is a pass of each agent; for
             each agent agent_steps + 2 forward and agent_steps backward passes of this one alone,
-            and two of the team; two more of the team. Agents at fault cost no pass.
+            and two of the team; two more of the team. Agents at fault cost no pass, but under
+            attack: for each choice of liars about as much as an attack on the others, and for each
+            agent two passes of the team.
         """
         from fgmf.gates.team_robustness_check import check_team_robustness
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from fgmf.attacks.sources import AttackSources, KnownExamples
 from fgmf.canonical import json_digest, tensor_digest
@@ -14,7 +14,7 @@ from fgmf.gates.checking import GateCheck, deadline_after, settled
 from fgmf.gates.examples import save_examples
 from fgmf.gates.robustness_attacks import gate_plans
 from fgmf.gates.robustness_check import criterion_of
-from fgmf.gates.team_robustness import STAND_IN_EXAMPLES
+from fgmf.gates.team_robustness import STAND_IN_EXAMPLES, UNDER_ATTACK
 from fgmf.gates.team_robustness_evidence import evidence_of_team
 from fgmf.preflight import inspect
 from fgmf.robustness import (
@@ -37,6 +37,7 @@ from fgmf.team_robustness import (
     team_of,
     unmeasured,
     with_compromised,
+    with_compromised_attacked,
     with_messages,
     with_missing,
     with_stale,
@@ -44,6 +45,8 @@ from fgmf.team_robustness import (
 from fgmf.verdict import Condition, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from fgmf.agents.team import Team
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from fgmf.gates.specification import RunContext
     from fgmf.gates.subject import MeasuredImages
     from fgmf.gates.team_robustness import TeamRobustnessGate
+    from fgmf.threat import ThreatModel
     from fgmf.types import Images, Json, Labels
 
 
@@ -83,6 +87,16 @@ class _Found:
     stand_ins: bool
     transfers: Transfers | None = None
     faults: list[Fault] = field(default_factory=list)
+
+
+class _Asked(TypedDict):
+    """What every attack on single agents is told."""
+
+    threat: ThreatModel
+    steps: int
+    keys: Sequence[str]
+    seed: int
+    deadline: float | None
 
 
 @dataclass(kw_only=True)
@@ -173,23 +187,34 @@ class _Check(GateCheck):
         self, found: _Found, team: Team, subject: MeasuredImages, deadline: float | None
     ) -> None:
         """Agent by agent, then with agents at fault; what time ran out for stays missing."""
+        asked = _Asked(
+            threat=self.gate.threat_model(self.classifier.bounds),
+            steps=self.gate.agent_steps,
+            keys=subject.keys,
+            seed=self.seed,
+            deadline=deadline,
+        )
         try:
             found.transfers = measure_transfers(
-                self.classifier,
-                subject.images,
-                subject.labels,
-                threat=self.gate.threat_model(self.classifier.bounds),
-                steps=self.gate.agent_steps,
-                keys=subject.keys,
-                seed=self.seed,
-                deadline=deadline,
+                self.classifier, subject.images, subject.labels, **asked
             )
             found.whole = _with_agents_attacked(found.whole, found.transfers)
             said = said_by_agents(self.classifier, subject.images)
             for name, count, _ in self.gate.faults():
                 if deadline is not None and time.monotonic() >= deadline:
                     return
-                found.faults.append(self._fault(name, team, said, subject, count=count))
+                if name == UNDER_ATTACK:
+                    fault = with_compromised_attacked(
+                        self.classifier,
+                        subject.images,
+                        subject.labels,
+                        count=count,
+                        known=found.transfers.examples,
+                        **asked,
+                    )
+                else:
+                    fault = self._fault(name, team, said, subject, count=count)
+                found.faults.append(fault)
         except BudgetSpent:
             return
 
@@ -270,7 +295,7 @@ class _Check(GateCheck):
         conditions += self._by_agent(found.transfers, judge)
         measured = {fault.name: fault for fault in found.faults}
         for name, count, threshold in gate.faults():
-            quantity, words = f"{name}_accuracy", f"{count} {name}"
+            quantity, words = f"{name}_accuracy", f"{count} {name.removesuffix('_robust')}"
             if name in measured:
                 right = measured[name].right
                 conditions.append(judge.share(quantity, right, threshold, words))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fgmf.gates.robustness_evidence import evidence_of
-from fgmf.team_robustness import team_of
+from fgmf.team_robustness import THE_TEAM, team_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ _THROUGH = ("mean of log-probabilities", "soft votes")
 
 def _agents(transfers: Transfers) -> list[Json]:
     """A row per agent: alone, attacked alone, and what that attack does to everyone."""
-    names = (*transfers.names, "team")
+    names = (*transfers.names, THE_TEAM)
     rows: list[Json] = []
     for number, name in enumerate(transfers.names):
         counts = [transfers.counts(number, other) for other in range(len(names))]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _FAULTS = {
     "compromised": "compromised, saying anything",
+    "compromised_robust": "compromised, the others attacked",
     "missing": "missing",
     "stale": "late by one image",
     "messages": "sending any message",

@@ -1,8 +1,9 @@
 """What a team of agents withstands: attacks on one, lies, absence, delay, messages.
 
 `asking` asks a team and its agents through one classifier, `transferring` attacks agents one by
-one, `faults` lets some of them lie, be missing or be late, `judging` holds shares against
-thresholds. Attacks end to end are those of `fgmf.robustness`.
+one (`climbing`), `faults` lets some of them lie, be missing or be late, `lying` lets some lie while
+the others are attacked, `judging` holds shares against thresholds. Attacks end to end are those of
+`fgmf.robustness`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from fgmf.team_robustness.faults import (
     with_missing,
     with_stale,
 )
-from fgmf.team_robustness.judging import Judge, unmeasured
+from fgmf.team_robustness.judging import THE_TEAM, Judge, unmeasured
+from fgmf.team_robustness.lying import with_compromised_attacked
 from fgmf.team_robustness.transferring import Transfers, measure_transfers
 
 __all__ = [
     "STAND_INS",
+    "THE_TEAM",
     "AgentRows",
     "Fault",
     "Judge",
@@ -42,6 +45,7 @@ __all__ = [
     "team_of",
     "unmeasured",
     "with_compromised",
+    "with_compromised_attacked",
     "with_messages",
     "with_missing",
     "with_stale",

@@ -84,15 +84,11 @@ def with_compromised(team: Team, said: torch.Tensor, labels: Labels, *, count: i
     Cost: no pass of an agent; (choices of agents) x (classes) decisions per image, of rules that
         are not monotone five times as many and two more.
     """
-    exact = isinstance(team.rule, _MONOTONE) and team.messages is None
-    return _fault(
-        "compromised",
-        team,
-        labels,
-        count=count,
-        exact=exact,
-        trials=lambda chosen: _lies(team, said, labels, chosen, exact=exact),
-    )
+    by_agents = {
+        named(team, chosen): held_under_lies(team, said, labels, chosen)
+        for chosen in choices_of(team, count)
+    }
+    return fault_of("compromised", by_agents, count=count, exact=is_exact(team))
 
 
 def with_missing(team: Team, said: torch.Tensor, labels: Labels, *, count: int) -> Fault:
@@ -166,6 +162,21 @@ def with_messages(
     return _fault("messages", team, labels, count=count, exact=False, trials=trials)
 
 
+def held_under_lies(
+    team: Team, said: torch.Tensor, labels: Labels, chosen: tuple[int, ...]
+) -> ImageFlags:
+    """(n,) decided rightly, whatever these agents say; as for :func:`with_compromised`."""
+    right = torch.ones(len(labels), dtype=torch.bool)
+    for flags in _lies(team, said, labels, chosen, exact=is_exact(team)):
+        right &= flags
+    return right
+
+
+def is_exact(team: Team) -> bool:
+    """Say whether the worst lie is known, or has to be searched for."""
+    return type(team.rule) in _MONOTONE and team.messages is None  # a subclass may do anything
+
+
 def _fault(
     name: str,
     team: Team,
@@ -176,16 +187,31 @@ def _fault(
     trials: _Trials,
 ) -> Fault:
     by_agents: dict[str, ImageFlags] = {}
-    for chosen in _choices(team, count):
+    for chosen in choices_of(team, count):
         right = torch.ones(len(labels), dtype=torch.bool)
         for flags in trials(chosen):
             right &= flags
-        by_agents[", ".join(team.names[at] for at in chosen)] = right
+        by_agents[named(team, chosen)] = right
+    return fault_of(name, by_agents, count=count, exact=exact)
+
+
+def fault_of(name: str, by_agents: dict[str, ImageFlags], *, count: int, exact: bool) -> Fault:
+    """Put together what each choice of agents at fault leaves."""
     everywhere = torch.stack(list(by_agents.values())).all(dim=0)
     return Fault(name=name, count=count, right=everywhere, right_by_agents=by_agents, exact=exact)
 
 
-def _choices(team: Team, count: int) -> list[tuple[int, ...]]:
+def named(team: Team, chosen: tuple[int, ...]) -> str:
+    """Names of agents, for people."""
+    return ", ".join(team.names[at] for at in chosen)
+
+
+def choices_of(team: Team, count: int) -> list[tuple[int, ...]]:
+    """Every choice of so many agents, by position.
+
+    Raises:
+        InvalidInput: Not fewer than the agents, or too many choices to try.
+    """
     agents = len(team.members)
     if not 1 <= count < agents:
         message = f"expected from 1 to {agents - 1} agents at fault in a team of {agents}"

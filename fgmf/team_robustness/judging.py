@@ -7,7 +7,7 @@ number (Bonferroni): FAIL if one fails, PASS if all pass.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fgmf.statistics import (
     binomial_interval,
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fgmf.team_robustness.transferring import Transfers
     from fgmf.types import Direction, ImageFlags
 
+THE_TEAM: Final = "the team"
+"""Beside names of agents; none of them has a space."""
 _ORDER = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASS: 2}
 
 
@@ -116,4 +118,4 @@ def unmeasured(
 
 
 def _name(names: tuple[str, ...], at: int) -> str:
-    return names[at] if at < len(names) else "team"
+    return names[at] if at < len(names) else THE_TEAM

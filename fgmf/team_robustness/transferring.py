@@ -1,7 +1,7 @@
 """Each agent attacked alone, and what that does to the others and to the team.
 
-    for each agent i:  x_i = margin APGD on agent i alone, from the image away from the label, each
-                             lane to its end; what the agent does not look at stays as it is
+    for each agent i:  x_i = where agent i alone is most wrong (`climbing`); what the agent does
+                             not look at stays as it is
                        right[i, j] = agent j, and the team, on x_i, in two passes that must agree
     transfer of i to j = share, of the images that j gets right without an attack, that x_i breaks
 
@@ -17,19 +17,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fgmf.attacks.building import build_attack
-from fgmf.attacks.criteria import Criterion
-from fgmf.attacks.interface import AttackBatch
-from fgmf.attacks.plans import plan_attacks
-from fgmf.attacks.projection import inside, project
-from fgmf.attacks.sources import AttackSources
-from fgmf.errors import AttackFailed, BudgetSpent
+from fgmf.errors import BudgetSpent
 from fgmf.team_robustness.asking import OneAlone, decided, said_by_agents, team_of
+from fgmf.team_robustness.climbing import most_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fgmf.attacks.entries import Value
     from fgmf.classifier import Classifier
     from fgmf.threat import ThreatModel
     from fgmf.types import ImageFlags, Images, Labels
@@ -110,12 +104,17 @@ def measure_transfers(  # noqa: PLR0913 - keyword-only parts of one question
         if deadline is not None and time.monotonic() >= deadline:
             raise BudgetSpent("expected every agent to be attacked within the gate's max_seconds")
         alone = classifier.around(OneAlone(team, number))
-        batch = AttackBatch(
-            images=images,
-            criterion=Criterion(kind="misclassification", labels=labels),
-            keys=tuple(keys),
+        made = most_wrong(
+            alone,
+            images,
+            labels,
+            name=f"agent {name}",
+            threat=threat,
+            steps=steps,
+            keys=keys,
+            seed=seed,
+            deadline=deadline,
         )
-        made = _attacked(alone, batch, name, threat, steps=steps, seed=seed, deadline=deadline)
         heard = said_by_agents(classifier, made)
         scores = decided(team, heard)
         right = _right_of(heard, scores, labels)
@@ -132,44 +131,6 @@ def measure_transfers(  # noqa: PLR0913 - keyword-only parts of one question
         examples=torch.stack(examples),
         predicted=torch.stack(predicted),
     )
-
-
-def _attacked(  # noqa: PLR0913 - keyword-only parts of one question
-    alone: Classifier,
-    batch: AttackBatch,
-    name: str,
-    threat: ThreatModel,
-    *,
-    steps: int,
-    seed: int,
-    deadline: float | None,
-) -> Images:
-    """The point at which one agent is most wrong, for each image."""
-    # From the image itself: a random start would move pixels that this agent does not look at.
-    parameters: dict[str, Value] = {"surrogate": name, "steps": steps, "random_start": False}
-    (plan,) = plan_attacks([("transfer", parameters, None)], restarts=1)
-    attack = build_attack(
-        plan,
-        alone,
-        threat,
-        seed=seed,
-        deadline=deadline,
-        sources=AttackSources(surrogates={name: alone}),
-    )
-    parts, size = [], alone.batch_size
-    for start in range(0, len(batch.images), size):
-        part = batch.part(slice(start, start + size))
-        result = attack.run(part, restart=0)
-        if result.failures:
-            at, why = next(iter(result.failures.items()))
-            raise AttackFailed(f"expected agent {name} attacked on every image, got {at}: {why}")
-        if not result.complete:
-            raise BudgetSpent("expected every agent to be attacked within the gate's max_seconds")
-        parts.append(project(part.images, result.adversarial, threat))
-    made = torch.cat(parts)
-    if not bool(inside(batch.images, made, threat).all()):
-        raise AttackFailed(f"expected the attack on agent {name} inside ball and box, got others")
-    return made
 
 
 def _right_of(said: torch.Tensor, scores: torch.Tensor, labels: Labels) -> torch.Tensor:

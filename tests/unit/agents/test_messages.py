@@ -105,6 +105,17 @@ def test_who_is_missing_says_and_hears_nothing() -> None:
     assert not bool(states[1].any())
 
 
+def test_who_says_nan_sends_zeros_and_silences_nobody() -> None:
+    passing = _passing()
+    logits = _logits()
+    logits[1] = torch.nan
+    states = passing(logits)
+    assert bool(states[[0, 2]].isfinite().all())
+    assert bool(states[1].isnan().all())
+    assert not bool(passing.sent(logits.log_softmax(dim=2))[[2, 3]].any())
+    assert passing.edges[2][0] == passing.edges[3][0] == 1
+
+
 def test_every_message_is_offered() -> None:
     passing = _passing(rounds=2, m_min=0.4)
     seen: list[MessageRecord] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,18 @@ def test_who_says_nan_has_no_vote() -> None:
     said = _said(2, images=1)
     said[0] = torch.nan
     assert float(build_rule("majority", 2)(said, (0, 1)).sum()) == 1
+
+
+def test_a_gate_leaves_out_who_says_nan() -> None:
+    said = _said(3)
+    rule: Any = build_rule("learned", 3)
+    with torch.no_grad():
+        rule.network[2].weight.normal_(generator=torch.Generator().manual_seed(0))
+    without = rule(said[[0, 2]], (0, 2))
+    said[1] = torch.nan
+    # float32 sums of three terms in place of two
+    torch.testing.assert_close(rule(said, (0, 1, 2)), without, rtol=1e-5, atol=1e-5)
+    assert bool(rule(torch.full_like(said, torch.nan), (0, 1, 2)).isnan().all())
 
 
 @pytest.mark.parametrize("agents", [1, 2, 3, 4, 5, 8, 9])

@@ -125,7 +125,7 @@ def test_every_threshold_has_its_condition_and_its_evidence() -> None:
         condition.measured for condition in verdict.conditions[4:]
     ]
     lines = render_details(verdict).splitlines()
-    assert any(line.startswith("  a0  clean ") and "team 0." in line for line in lines)
+    assert any(line.startswith("  a0  clean ") and "the team 0." in line for line in lines)
     assert any(line.startswith("  1 compromised, saying anything: 0.000 (exact;") for line in lines)
 
 
@@ -136,6 +136,39 @@ def test_a_vote_stands_a_liar_and_a_mean_does_not() -> None:
         verdict = check(alike_team(rule), **asked)
         assert verdict.outcome is PASS, verdict.reason
         assert verdict.conditions[1].measured == 1.0  # two honest ones who agree
+
+
+def test_a_liar_beside_an_attack_on_the_others() -> None:
+    asked: dict[str, Any] = {"compromised": 1, "min_robust_accuracy": 0.0, "epsilon": 0.02}
+    verdict = check(
+        kindred_team("median"),
+        min_compromised_accuracy=0.0,
+        min_compromised_robust_accuracy=0.99,
+        **asked,
+    )
+    assert verdict.outcome is FAIL
+    assert "compromised_robust_accuracy is below its threshold" in verdict.reason
+    whole, lies, both = verdict.conditions
+    assert both.subject == lies.subject == "1 compromised"
+    assert both.measured is not None
+    assert both.measured < (lies.measured or 0)
+    assert both.measured <= (whole.measured or 0)
+    faults: Any = verdict.evidence["team_faults"]
+    assert [row["worst_case"] for row in faults] == ["exact", "searched"]
+    assert "  1 compromised, the others attacked: 0." in render_details(verdict)
+    alone = check(kindred_team("median"), min_compromised_robust_accuracy=0.0, **asked)
+    assert [c.quantity for c in alone.conditions[1:]] == ["compromised_robust_accuracy"]
+    assert alone.conditions[1].measured == both.measured
+    late = check(min_compromised_robust_accuracy=0.0, max_seconds=1e-9, **asked)
+    assert late.outcome is OPEN
+    assert late.conditions[1].measured is None
+
+
+def test_an_agent_called_team_is_not_taken_for_the_team() -> None:
+    members = [Agent(name, LinearModel(3, seed=at)) for at, name in enumerate(["team", "b"])]
+    verdict = check(Team(members).eval(), max_transfer=1.0, epsilon=0.05, min_robust_accuracy=0.0)
+    agents: Any = verdict.evidence["team_agents"]
+    assert [list(row["transfer"]) for row in agents] == [["team", "b", "the team"]] * 2
 
 
 def test_a_vote_is_attacked_through_stand_ins() -> None:
@@ -164,7 +197,7 @@ def test_two_of_three_that_share_no_pixel_are_turned_together() -> None:
     assert max(row["robust_accuracy"] for row in agents) < 0.3
     assert vote.outcome is FAIL
     assert (vote.measured or 0) < 0.3
-    assert all(row["transfer"]["team"] < 0.6 for row in agents)
+    assert all(row["transfer"]["the team"] < 0.6 for row in agents)
 
 
 class Broken(LinearModel):
@@ -245,6 +278,7 @@ def test_broken_images_are_saved_also_those_of_single_agents(tmp_path: Path) -> 
     [
         ({"compromised": 1}, "min_compromised_accuracy: expected a value together with comprom"),
         ({"min_stale_accuracy": 0.1}, "stale: expected a value together with min_stale_accuracy"),
+        ({"min_compromised_robust_accuracy": 0}, "compromised: expected a value together with min"),
         ({"compromised": 0, "min_compromised_accuracy": 0}, "compromised: expected a whole number"),
         ({"max_transfer": 2}, "max_transfer: expected a number <= 1"),
         ({"suite": "best"}, "suite: expected the name of a suite"),

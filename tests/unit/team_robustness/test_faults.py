@@ -52,6 +52,8 @@ def test_no_lie_at_random_is_worse_than_the_exact_worst_case(
         for scale in (1.0, 10.0, 1e3):
             lie = scale * torch.randn(count, 12, 3, generator=generator)
             assert not bool((exact & ~lied(team, said, labels, who, lie)).any())
+        for nothing in (torch.nan, -torch.inf, 0.0):
+            assert not bool((exact & ~lied(team, said, labels, who, nothing)).any())
     everywhere = torch.stack(list(fault.right_by_agents.values())).all(dim=0)
     assert torch.equal(fault.right, everywhere)
 

@@ -28,6 +28,7 @@ from fgmf.scorpio import Ramp
 from fgmf.seeding import derive_seed, isolated_randomness
 from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
 from fgmf.training import (
+    Augmentation,
     Engine,
     KeepingRecipe,
     Optimization,
@@ -257,6 +258,12 @@ def build_schedule(plan: TrainingPlan) -> Schedule:
 def build_optimization(plan: TrainingPlan) -> Optimization:
     """Make the choice of the optimizer."""
     return Optimization(**plan.optimizer.model_dump())
+
+
+def build_augmentation(plan: TrainingPlan) -> Augmentation | None:
+    """Make the choice of how images are moved."""
+    table = plan.augmentation
+    return None if table is None else Augmentation(**table.model_dump())
 
 
 def build_engine(plan: TrainingPlan) -> Engine:

@@ -21,6 +21,7 @@ from fgmf.gates.problems import one_of_the_keys, problems_of
 from fgmf.pipeline.defence_tables import DefenceTable, TaughtTable
 from fgmf.pipeline.defences import DEFENCES
 from fgmf.pipeline.tables import (
+    AugmentationTable,
     BackboneTable,
     CollapseTable,
     EngineTable,
@@ -59,6 +60,7 @@ _OPTIONAL: Final[Mapping[str, type[BaseModel]]] = {
     "validation": ValidationTable,
     "mask_log": MaskLogTable,
     "pruning": PruningTable,
+    "augmentation": AugmentationTable,
 }
 TABLES: Final[Mapping[str, type[BaseModel]]] = {**_NEEDED, **_DEFAULTED, **_OPTIONAL}
 KEYS: Final = (*_HEAD, "defence", "ramps", *TABLES)
@@ -89,6 +91,7 @@ class TrainingPlan:
         validation: Robust accuracy after epochs, or None.
         mask_log: Evidence of every mask, or None.
         pruning: What goes while it is trained, or None.
+        augmentation: How images are moved, or None.
     """
 
     path: Path
@@ -111,6 +114,7 @@ class TrainingPlan:
     validation: ValidationTable | None = None
     mask_log: MaskLogTable | None = None
     pruning: PruningTable | None = None
+    augmentation: AugmentationTable | None = None
 
 
 @dataclass(kw_only=True)
@@ -318,6 +322,8 @@ def _check_mask_log(reader: _Reader, found: Mapping[str, Any]) -> None:
         return
     if "sgam" not in found:
         reader.report("mask_log", "a table [sgam], whose masks are logged", "none")
+    if "augmentation" in found:
+        reader.report("mask_log", "no table [augmentation]: a log names images as they are", "one")
     if engine.compiled:
         reader.report("mask_log", "a model that is not compiled", "a compiled one")
     if getattr(defence, "share", 1.0) != 1.0 and defence.name == "scor-pio-2":

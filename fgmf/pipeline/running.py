@@ -21,6 +21,7 @@ from fgmf.canonical import finite_or_none, write_atomically
 from fgmf.errors import FgmfError, InvalidInput, ProcessLost, StaleEvidence
 from fgmf.pipeline.building import (
     ImageFacts,
+    build_augmentation,
     build_engine,
     build_model,
     build_optimization,
@@ -277,6 +278,7 @@ class _Training:
             seed=plan.seed,
             optimization=build_optimization(plan),
             engine=build_engine(plan),
+            augmentation=build_augmentation(plan),
             callbacks=callbacks,
             peers=None if peers is None else TrainingPeers(rank=peers.rank, count=peers.count),
         )

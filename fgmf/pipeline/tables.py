@@ -204,6 +204,15 @@ class WritingTable(Table):
     tensorboard: bool = False
 
 
+class AugmentationTable(Table):
+    """``[augmentation]``: images moved anew in every epoch, and what is stored for them too."""
+
+    padding: Annotated[int, Field(ge=0)] = 4
+    """Largest shift in pixels."""
+    mirror: bool = True
+    """Also left and right exchanged, for half of the images."""
+
+
 class CollapseTable(Table):
     """``[collapse]``: the monitor of catastrophic overfitting."""
 

@@ -13,7 +13,12 @@
 
 from __future__ import annotations
 
-from fgmf.scorpio.amortised import Amortised, PerturbationStore, amortised_step
+from fgmf.scorpio.amortised import (
+    Amortised,
+    KeptPerturbations,
+    PerturbationStore,
+    amortised_step,
+)
 from fgmf.scorpio.ascent import BallNorm, QuadraticAscent, climb_quadratic
 from fgmf.scorpio.hutchinson import CurvatureMode, Hutchinson
 from fgmf.scorpio.optimizer import CurvatureAware
@@ -37,6 +42,7 @@ __all__ = [
     "CurvatureMode",
     "CurvatureWrapped",
     "Hutchinson",
+    "KeptPerturbations",
     "PerturbationStore",
     "QuadraticAscent",
     "Ramp",

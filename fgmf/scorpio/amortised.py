@@ -6,14 +6,15 @@ u[i] none at start;  e = budget * min(1, progress / warm_up);  a batch of images
     v = clamp(v + step sign(g), -1, 1);  u[i] = v                 one byte per value
     the loss is taken at clamp(x + e v)
 
-Where images are augmented, the stored perturbation must be transformed with them, or kept per view.
+Where images are augmented, the stored perturbation must be transformed with them
+(:mod:`fgmf.training.augmentation`), or kept per view.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import torch
 
@@ -53,6 +54,16 @@ class Amortised:
             raise InvalidInput(f"expected noise of at least 0, got {self.noise!r}")
         if not (math.isfinite(self.step) and self.step > 0):
             raise InvalidInput(f"expected a step above 0, got {self.step!r}")
+
+
+class KeptPerturbations(Protocol):
+    """Where :func:`amortised_step` reads and writes: a store, or one behind views of images."""
+
+    def read(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Perturbations (b, c, h, w) in [-1, 1], and which images have one (b,)."""
+
+    def write(self, indices: torch.Tensor, perturbations: torch.Tensor) -> None:
+        """Keep perturbations in [-1, 1]."""
 
 
 class PerturbationStore:
@@ -159,7 +170,7 @@ def amortised_step(  # noqa: PLR0913 - a batch, where it is kept, and how it is 
     loss_of: LossOfImages,
     images: Images,
     indices: torch.Tensor,
-    store: PerturbationStore,
+    store: KeptPerturbations,
     amortised: Amortised,
     *,
     epsilon: float,

@@ -6,13 +6,14 @@
 `interface` says what a recipe is. `recipes` holds plain and adversarial ones, `gradient_recipes`
 penalties on gradients, `saliency_recipes` and `distillation_recipes` what their names say,
 `scorpio_recipes` those with curvature, stored perturbations and the saliency mask; `ramped` moves
-numbers of any of them, `perturbations` moves images for them.
+numbers of any of them, `perturbations` moves images for them, `augmentation` before them.
 `loop` is the one call above, `run` a training that can stop anywhere and go on; `optimizing`,
 `engine`, `averaging` and `callbacks` are its parts, `checkpoints` and `metrics` what it writes.
 """
 
 from __future__ import annotations
 
+from fgmf.training.augmentation import Augmentation, ViewedPerturbations, Views
 from fgmf.training.callbacks import Callback, CollapseWatch, Pruning
 from fgmf.training.checkpoints import (
     CheckpointWriter,
@@ -33,7 +34,7 @@ from fgmf.training.gradient_recipes import (
     GradientPenaltyRecipe,
     LlrRecipe,
 )
-from fgmf.training.interface import KeepingRecipe, Objective, Recipe, begin
+from fgmf.training.interface import KeepingRecipe, Objective, Recipe, SeeingObjective, begin
 from fgmf.training.loop import train
 from fgmf.training.metrics import MetricsWriter
 from fgmf.training.optimizing import Optimization
@@ -51,6 +52,7 @@ from fgmf.training.team_recipes import TeamRecipe, TeamWay, gradient_alignment
 __all__ = [
     "AmoRecipe",
     "Ascent",
+    "Augmentation",
     "Callback",
     "CheckpointWriter",
     "CollapseWatch",
@@ -74,6 +76,7 @@ __all__ = [
     "SaliencyGuidedRecipe",
     "Schedule",
     "ScorpioRecipe",
+    "SeeingObjective",
     "SgamRecipe",
     "SmoothedRecipe",
     "StandardRecipe",
@@ -86,6 +89,8 @@ __all__ = [
     "TrainingReport",
     "TrainingRun",
     "TrainingSettings",
+    "ViewedPerturbations",
+    "Views",
     "begin",
     "climb_divergence",
     "climb_loss",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from fgmf.training.augmentation import Views
     from fgmf.training.schedule import Schedule
     from fgmf.types import Bounds, Images, Labels
 
@@ -105,6 +106,14 @@ class SharedObjective(Objective, Protocol):
             summed: Sums a tensor over the processes.
             own: (n,) int64: places of the images that this process saw since the last time.
         """
+
+
+@runtime_checkable
+class SeeingObjective(Objective, Protocol):
+    """An objective that keeps something for each pixel, and so must know how images are moved."""
+
+    def see(self, views: Views | None) -> None:
+        """Take the views through which the images of the next loss are seen; None: as they are."""
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from fgmf.training.interface import (
     AdjustableObjective,
     KeepingRecipe,
     Recipe,
+    SeeingObjective,
     SharedObjective,
     begin,
 )
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fgmf.scorpio import Ramp
+    from fgmf.training.augmentation import Views
     from fgmf.training.interface import Objective
     from fgmf.training.schedule import Schedule
     from fgmf.types import Bounds, Images, Labels
@@ -108,6 +110,10 @@ class _Moving:
     def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
         if isinstance(self._objective, SharedObjective):
             self._objective.share(summed, own)
+
+    def see(self, views: Views | None) -> None:
+        if isinstance(self._objective, SeeingObjective):
+            self._objective.see(views)
 
     def state_dict(self) -> dict[str, Any]:
         return self._objective.state_dict()

@@ -27,9 +27,10 @@ from fgmf.errors import InvalidInput, NonFiniteOutput
 from fgmf.scorpio import CurvatureAware, CurvatureWrapped
 from fgmf.seeding import derive_seed, isolated_randomness
 from fgmf.training.averaging import WeightAverage
+from fgmf.training.checks import check_samples, check_views
 from fgmf.training.engine import Engine
 from fgmf.training.generators import global_state, restore_global_state
-from fgmf.training.interface import SharedObjective, begin
+from fgmf.training.interface import SeeingObjective, SharedObjective, begin
 from fgmf.training.optimizing import Optimization
 from fgmf.training.perturbations import evaluating
 from fgmf.training.progress import TrainingReport
@@ -41,10 +42,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fgmf.datasets import Samples
+    from fgmf.training.augmentation import Augmentation
     from fgmf.training.callbacks import Callback
     from fgmf.training.interface import KeepingRecipe, Recipe
     from fgmf.training.peers import TrainingPeers
-    from fgmf.types import Bounds, Images, Labels
+    from fgmf.types import Images, Labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class TrainingSettings:
         seed: Fixes the order of the images and every draw.
         optimization: Optimizer, and the shape of its rate.
         engine: Device, precision, compilation.
+        augmentation: How images are moved, anew in every epoch; None leaves them as they are.
         callbacks: Told in this order; one that writes checkpoints comes last.
         peers: Other processes that train the same model; None trains alone.
     """
@@ -62,6 +65,7 @@ class TrainingSettings:
     seed: int = 0
     optimization: Optimization = field(default_factory=Optimization)
     engine: Engine = field(default_factory=Engine)
+    augmentation: Augmentation | None = None
     callbacks: Sequence[Callback] = ()
     peers: TrainingPeers | None = None
 
@@ -113,6 +117,7 @@ class TrainingRun:
             model.parameters(), self.schedule, seed=derive_seed(settings.seed, "optimizer")
         )
         self.objective = begin(recipe, len(samples), tuple(samples.images.shape[1:]))
+        check_views(self.objective, settings.augmentation)
         self.average = WeightAverage(model, self.schedule.average_decay)
         self._scaler = settings.engine.scaler()
         self._draws = self._order_draws = torch.Generator().manual_seed(settings.seed)
@@ -316,7 +321,13 @@ class TrainingRun:
 
     def _take(self, part: torch.Tensor) -> None:
         engine, self.indices = self.settings.engine, part
-        self.images = engine.images(self.samples.images[part])
+        images, augmentation = self.samples.images[part], self.settings.augmentation
+        if augmentation is not None:
+            views = augmentation.draw(len(part), self._draws)
+            images = views.of(images, fill=self.recipe.bounds[0])
+            if isinstance(self.objective, SeeingObjective):
+                self.objective.see(views)
+        self.images = engine.images(images)
         self.labels = self.samples.labels[part].to(engine.device, torch.int64)
 
     def _estimate_curvature(self) -> None:
@@ -362,29 +373,3 @@ def _finite(loss: float, step: int) -> float:
         message = f"expected a finite loss, got {loss} at update {step + 1}"
         raise NonFiniteOutput(f"{message}; lower the learning rate, or look for NaN in the images")
     return loss
-
-
-def check_samples(samples: Samples, bounds: Bounds) -> None:
-    """Refuse images and labels that cannot be trained on.
-
-    Raises:
-        InvalidInput: Their shape, type or range is wrong.
-    """
-    images, labels = samples.images, samples.labels
-    if images.ndim != 4 or not images.is_floating_point():
-        raise InvalidInput(
-            "expected floating-point images of shape (n, c, h, w), "
-            f"got {images.dtype} of shape {tuple(images.shape)}"
-        )
-    lowest, highest = float(images.min()), float(images.max())
-    if not bounds[0] <= lowest <= highest <= bounds[1]:
-        raise InvalidInput(
-            f"expected images within the bounds {list(bounds)} of the recipe, "
-            f"got range [{lowest:g}, {highest:g}]; rescale them, or give the recipe their bounds"
-        )
-    whole = not labels.is_floating_point() and not labels.is_complex()
-    if labels.ndim != 1 or not whole or int(labels.min()) < 0:
-        raise InvalidInput(
-            "expected labels as class numbers from 0 on, of shape (n,), "
-            f"got {labels.dtype} of shape {tuple(labels.shape)}"
-        )

@@ -26,7 +26,8 @@ from fgmf.scorpio import (
     scorpio_penalty,
 )
 from fgmf.sgam import SaliencyTeacher, Sgam
-from fgmf.training.interface import KeepingRecipe, Recipe, SharedObjective, begin
+from fgmf.training.augmentation import ViewedPerturbations
+from fgmf.training.interface import KeepingRecipe, Recipe, SeeingObjective, SharedObjective, begin
 from fgmf.training.perturbations import evaluating, uncompiled
 from fgmf.training.schedule import Schedule, check_positive, grown
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from fgmf.training.augmentation import Views
     from fgmf.training.interface import Objective
     from fgmf.types import Bounds, Images, Labels
 
@@ -103,8 +105,8 @@ class AmoRecipe:
         bounds: Range of the pixels.
         schedule: Length and speed.
 
-    Source: our reconstruction; stored perturbations are close to ATTA (Zheng et al. 2020). Images
-        must not be augmented: a stored perturbation belongs to an image as it is.
+    Source: our reconstruction; stored perturbations are close to ATTA (Zheng et al. 2020), which
+        also moves them with augmented images.
     Cost: 2 forward and 2 backward passes, and the penalty's, over `every`, times `share`.
     """
 
@@ -180,6 +182,7 @@ class _Amortising:
 
     def __init__(self, recipe: AmoRecipe, store: PerturbationStore) -> None:
         self.recipe, self._store, self._updates = recipe, store, 0
+        self._views: Views | None = None
 
     def loss(
         self,
@@ -192,12 +195,13 @@ class _Amortising:
         draws: torch.Generator,
     ) -> torch.Tensor:
         recipe = self.recipe
+        kept = self._store if self._views is None else ViewedPerturbations(self._store, self._views)
         with evaluating(model):
             moved = amortised_step(
                 ImageLoss(model=model, labels=labels),
                 images,
                 indices,
-                self._store,
+                kept,
                 recipe.amortised,
                 epsilon=recipe.overshoot * grown(recipe.epsilon, recipe.warm_up, progress),
                 bounds=recipe.bounds,
@@ -216,6 +220,9 @@ class _Amortising:
 
     def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
         self._store.share(summed, own)
+
+    def see(self, views: Views | None) -> None:
+        self._views = views
 
     def state_dict(self) -> dict[str, Any]:
         return {"store": self._store.state_dict(), "updates": self._updates}
@@ -290,6 +297,10 @@ class _Teaching:
     def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
         if isinstance(self._objective, SharedObjective):
             self._objective.share(summed, own)
+
+    def see(self, views: Views | None) -> None:
+        if isinstance(self._objective, SeeingObjective):
+            self._objective.see(views)
 
     def state_dict(self) -> dict[str, Any]:
         return {"objective": self._objective.state_dict(), "updates": self._updates}

@@ -26,7 +26,7 @@ from fgmf.agents import RULES, Agent, Team
 from fgmf.curvature import second_derivatives
 from fgmf.errors import InvalidInput
 from fgmf.sgam import SaliencyTeacher, Sgam
-from fgmf.training.interface import KeepingRecipe, Recipe, SharedObjective, begin
+from fgmf.training.interface import KeepingRecipe, Recipe, SeeingObjective, SharedObjective, begin
 from fgmf.training.perturbations import evaluating, uncompiled
 from fgmf.training.schedule import check_positive
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from fgmf.training.augmentation import Views
     from fgmf.training.interface import Objective
     from fgmf.training.schedule import Schedule
     from fgmf.types import Bounds, Images, Labels
@@ -120,6 +121,7 @@ class _TeamObjective:
     def __init__(self, recipe: TeamRecipe, image_count: int, shape: tuple[int, ...]) -> None:
         self.recipe, self._size, self._updates = recipe, (image_count, shape), 0
         self._inner: dict[str, Objective] = {}
+        self._views: Views | None = None
 
     def loss(
         self,
@@ -138,7 +140,10 @@ class _TeamObjective:
             parts = [(_WHOLE, model)]
         total = torch.zeros((), device=images.device)
         for name, part in parts:
-            total = total + self._of(name).loss(
+            objective = self._of(name)
+            if isinstance(objective, SeeingObjective):
+                objective.see(self._views)
+            total = total + objective.loss(
                 part, images, labels, indices, progress=progress, draws=draws
             ) / len(parts)
         if recipe.way == "diverse" and self._updates % recipe.every == 0 and len(parts) > 1:
@@ -154,6 +159,9 @@ class _TeamObjective:
         for objective in self._inner.values():
             if isinstance(objective, SharedObjective):
                 objective.share(summed, own)
+
+    def see(self, views: Views | None) -> None:
+        self._views = views
 
     def state_dict(self) -> dict[str, Any]:
         inner = {name: objective.state_dict() for name, objective in self._inner.items()}

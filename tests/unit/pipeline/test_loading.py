@@ -127,6 +127,13 @@ class TestLoading:
     ) -> None:
         assert list(problems(written(tmp_path, RECIPE, tables))) == [location]
 
+    def test_moved_images_are_not_logged(self, tmp_path: Path) -> None:
+        amo = RECIPE.replace('"scor-pio-2"', '"amo"').replace("every = 2\n", "")
+        logged = written(tmp_path, amo, "[mask_log]\n[sgam]")
+        assert load_recipe_file(logged).augmentation is None
+        moved = written(tmp_path, amo, "[mask_log]\n[sgam]\n[augmentation]")
+        assert list(problems(moved)) == ["mask_log"]
+
     def test_what_needs_a_budget(self, tmp_path: Path) -> None:
         plain = RECIPE.replace(
             'name = "scor-pio-2"\nepsilon = "1/10"\nevery = 2', 'name = "standard"'

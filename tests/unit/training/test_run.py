@@ -17,6 +17,7 @@ from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.scorpio import Ramp
 from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
 from fgmf.training import (
+    Augmentation,
     Callback,
     CheckpointWriter,
     Engine,
@@ -111,6 +112,7 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         StandardRecipe(schedule=replace(SCHEDULE, average_decay=None)),
         {"optimization": Optimization(name="sgd", shape="steps")},
     ),
+    "views of images": (network, AMO, {"augmentation": Augmentation(padding=2)}),
     "parts of batches": (network, AMO, {"engine": Engine(accumulate=3)}),
 }
 

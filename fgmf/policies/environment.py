@@ -175,7 +175,9 @@ class CheckedEnvironment:
         """
         answer = _asked(lambda: self.world.succeeded(states), "succeeded")
         flags = _demanded(answer, "succeeded", rows=len(states))
-        return flags.detach().cpu().to(torch.bool).flatten()
+        if flags.ndim != 1:
+            raise InvalidInput(f"expected ({len(states)},) of succeeded, got {tuple(flags.shape)}")
+        return flags.detach().cpu().to(torch.bool)
 
 
 def _asked(ask: Callable[[], Any], what: str) -> Any:  # noqa: ANN401 - whatever it returns

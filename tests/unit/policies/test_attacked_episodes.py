@@ -179,6 +179,10 @@ class Wrong(Walk):
         seen = super().observe(states)
         return seen + 1 if self.what == "bounds" else seen
 
+    def succeeded(self, states: torch.Tensor) -> torch.Tensor:
+        found = super().succeeded(states)
+        return torch.stack([found, found], dim=1) if self.what == "twice" else found
+
     def step(self, states: torch.Tensor, actions: torch.Tensor) -> Any:
         following, rewards, done = super().step(states, actions)
         if self.what == "moody":
@@ -205,6 +209,7 @@ class Wrong(Walk):
         ("range", "within return_range"),
         ("endless", "every episode over after 3 steps"),
         ("two", "states, rewards and done"),
+        ("twice", "of succeeded, got"),
     ],
 )
 def test_a_world_that_breaks_its_word_is_refused(what: str, words: str) -> None:

@@ -17,16 +17,14 @@ SNIPPETS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_every_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In order, each with the team of the first one."""
+    """In order, straight through: what one defines the next ones use."""
     monkeypatch.chdir(tmp_path)
     images, labels = torch.rand(3, 1, 28, 28), torch.tensor([1, 2, 3])
     names: dict[str, Any] = {"images": images, "labels": labels}
     names["requests"] = [([0, 1, 2], images), ([3, 4, 5], images)]
     exec(compile(SNIPPETS[0], "docs/teams.md", "exec"), names)  # noqa: S102 - our own page
-    team = names["team"]
-    names |= {"agents": list(team.members), "older_logits": team.agent_logits(images)}
+    names["older_logits"] = names["team"].agent_logits(images)
     for number, snippet in enumerate(SNIPPETS[1:], 1):
-        names["team"] = team
         exec(compile(snippet, f"docs/teams.md, snippet {number}", "exec"), names)  # noqa: S102 - as above
     assert names["scores"].shape == (3, 10)
     assert names["compromised"].shape == names["with_stale_vit"].shape == (3, 10)

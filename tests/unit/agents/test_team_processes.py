@@ -26,6 +26,27 @@ norm = "linf"
 epsilon = 0.04
 min_robust_accuracy = 0.3
 attacks = [{ name = "pgd", steps = 5, restarts = 2 }]
+[[gate]]
+name = "members"
+kind = "team-robustness"
+norm = "linf"
+epsilon = 0.04
+min_robust_accuracy = 0.1
+max_transfer = 1.0
+compromised = 1
+min_compromised_accuracy = 0.1
+min_compromised_robust_accuracy = 0.0
+stale = 1
+min_stale_accuracy = 0.1
+suite = "quick"
+agent_steps = 5
+[[gate]]
+name = "explained"
+kind = "team-faithfulness"
+explainer = "gradient-times-input"
+metrics = [{ name = "deletion", max_score = 1.0 }]
+max_disagreement = 0.6
+images = 20
 """
 SHOP = """
 import torch
@@ -53,7 +74,7 @@ def data():
 TORCHRUN = ("torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m")
 
 
-def _verdict(directory: Path, *launcher: str) -> dict[str, Any]:
+def _verdicts(directory: Path, *launcher: str) -> list[dict[str, Any]]:
     environment = {key: value for key, value in os.environ.items() if key not in {"CI", "RANK"}}
     command = [sys.executable, "-m", *launcher, "fgmf", "check", "--report", "json:report.json"]
     done = subprocess.run(
@@ -65,14 +86,17 @@ def _verdict(directory: Path, *launcher: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (verdict,) = json.loads((directory / "report.json").read_text())["verdicts"]
-    return {key: value for key, value in verdict.items() if key not in {"cost", "reproduce"}}
+    verdicts = json.loads((directory / "report.json").read_text())["verdicts"]
+    left_out = {"cost", "reproduce"}
+    return [{k: v for k, v in verdict.items() if k not in left_out} for verdict in verdicts]
 
 
 def test_two_processes_say_what_one_says(tmp_path: Path) -> None:
+    """Gates of teams alone do all their work in every process; the first one reports."""
     (tmp_path / "fgmf.toml").write_text(GATES)
     (tmp_path / "shop.py").write_text(SHOP)
-    alone, together = _verdict(tmp_path), _verdict(tmp_path, *TORCHRUN)
+    alone, together = _verdicts(tmp_path), _verdicts(tmp_path, *TORCHRUN)
     assert alone == together
-    assert alone["outcome"] == "pass"
-    assert alone["measured"] < 1
+    assert [verdict["outcome"] for verdict in alone] == ["pass"] * 3
+    assert 0 < alone[0]["measured"] < 1
+    assert 0 < alone[1]["measured"] < 1

@@ -273,6 +273,7 @@ def test_recipes_that_are_none(options: Any) -> None:
 
 LONG = replace(SCHEDULE, epochs=3)
 WAYS: dict[str, Any] = {
+    "independent": TeamRecipe(recipe=StandardRecipe(schedule=LONG)),
     "joint": TeamRecipe(recipe=StandardRecipe(schedule=LONG), way="joint"),
     "diverse": TeamRecipe(recipe=AmoRecipe(epsilon=0.1, schedule=LONG), way="diverse"),
 }
@@ -310,9 +311,10 @@ def _in_two(folder: Path, way: str) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-def test_two_processes_train_the_team_of_one(tmp_path: Path) -> None:
-    """Double precision: only sums are in another order (1e-10)."""
-    one, both = _trained(None, "joint"), _in_two(tmp_path, "joint")
+@pytest.mark.parametrize("way", ["independent", "joint"])
+def test_two_processes_train_the_team_of_one(tmp_path: Path, way: str) -> None:
+    """Each has a part of every batch. Double precision: only sums are in another order (1e-10)."""
+    one, both = _trained(None, way), _in_two(tmp_path, way)
     assert torch.equal(both[0]["weights"], both[1]["weights"])
     torch.testing.assert_close(both[0]["weights"], one["weights"], atol=1e-10, rtol=1e-8)
 

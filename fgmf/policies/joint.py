@@ -19,8 +19,9 @@ class ActionLogits(nn.Module):
     """All action logits of a policy in one row: (n, agents * actions).
 
     Args:
-        policy: A team, which has ``agent_logits(observations) -> (agents, n, actions)``, or a
-            module that returns (n, actions) of one agent or (n, agents * actions).
+        policy: A team, which has ``agent_logits(observations) -> (agents, n, actions)``, and whose
+            agents act on what they heard if it passes messages; or a module that returns
+            (n, actions) of one agent or (n, agents * actions).
     """
 
     def __init__(self, policy: nn.Module) -> None:
@@ -35,6 +36,9 @@ class ActionLogits(nn.Module):
             answer: torch.Tensor = self.policy(observations)
             return answer
         logits: torch.Tensor = agent_logits(observations)
+        messages = getattr(self.policy, "messages", None)
+        if messages is not None:
+            logits = messages(logits)
         return logits.transpose(0, 1).flatten(1)
 
 

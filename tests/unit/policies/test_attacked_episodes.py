@@ -10,6 +10,7 @@ import torch
 from policy_worlds import LinearPolicy, Walk, bound, worst_return
 from torch import nn
 
+from fgmf.agents import MessagePassing
 from fgmf.errors import AttackFailed, InvalidInput, NonFiniteOutput
 from fgmf.policies import (
     DEFAULT_OBSERVATION_ATTACKS,
@@ -21,6 +22,7 @@ from fgmf.policies import (
     judge_policy,
     measure_policy,
 )
+from fgmf.policies.joint import ActionLogits
 from fgmf.policies.playing import Adversary, play
 from fgmf.threat import ThreatModel
 from fgmf.verdict import Outcome
@@ -129,6 +131,21 @@ def test_each_agent_of_a_team_acts_on_its_own_view(name: Any) -> None:
     expected = 0.0 if name == "worst-reachable-action" else 3.0
     assert measurement.attacked[name].returns.tolist() == [expected] * len(SEEDS)
     assert int(measurement.attacked[name].changed.min()) > 0
+
+
+def test_agents_that_pass_messages_act_on_what_they_heard() -> None:
+    passing = MessagePassing(2, 2)
+    with torch.no_grad():
+        passing.decode.normal_(generator=torch.Generator().manual_seed(0))
+        passing.decode.mul_(20)
+    talking = TwoViews()
+    talking.messages = passing
+    seen = torch.rand(20, 2, 2, 2, generator=torch.Generator().manual_seed(1))
+    heard = passing(talking.agent_logits(seen)).transpose(0, 1).flatten(1)
+    assert torch.equal(ActionLogits(talking)(seen), heard)
+    silent = ActionLogits(TwoViews())(seen)
+    rows = [each.reshape(20, 2, 2).argmax(dim=2) for each in (heard, silent)]
+    assert not torch.equal(*rows)
 
 
 def test_spent_time_is_no_evidence() -> None:

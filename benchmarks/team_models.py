@@ -6,7 +6,7 @@ from the same first weights, is trained for as many epochs as cost the same CPU 
 trained independently: how much an epoch of each network costs was measured once and is written down
 here, so that weights don't depend on the machine.
 
-fashion    6000 images of Fashion-MNIST, Linf 0.1, the first 1000 test images
+fashion    6000 images of Fashion-MNIST, Linf 0.1, the first 500 test images
 digits     1348 digits of scikit-learn, Linf 0.1, all 449 test images: minutes in all
 """
 
@@ -167,7 +167,7 @@ STUDIES = {
         peak=3e-3,
         batch=64,
         epsilon=0.1,
-        measured=1000,
+        measured=500,
     ),
     "digits": Study(
         data="digits",

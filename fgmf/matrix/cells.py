@@ -1,9 +1,9 @@
-"""From a matrix file to the recipe and the gates of one cell.
+"""From a matrix file to the recipe and the gates of every run.
 
-A cell is named as tox names environments: ``BACKBONE-DEFENCE-THREAT``. Its recipe is that of the
-file with backbone and defence put in; its gates are those of the file on what was trained, with
-norm and epsilon of the threat where the kind takes them. Both are checked by `fgmf train` and
-`fgmf check`.
+A cell is named as tox names environments: ``BACKBONE-DEFENCE-THREAT``, and has a run for every seed
+of the file. A run's recipe is that of the file with backbone, defence and seed put in; its gates
+are those of the file on what was trained, with norm and epsilon of the threat where the kind takes
+them. Both are checked by `fgmf train` and `fgmf check`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,40 @@ from fgmf.errors import InvalidGateFile, Problem
 from fgmf.threat import parse_epsilon
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _TABLES: Final = frozenset(
-    {"schema", "output", "backbones", "defences", "threats", "recipe", "model", "data", "gate"}
+    {
+        *("schema", "output", "seeds", "reference", "backbones", "defences", "threats"),
+        *("recipe", "model", "data", "gate"),
+    }
 )
 _WITH_THREAT: Final = frozenset({"robustness", "gradient-masking", "attack-selftest"})
 """Kinds of gates that take a norm and an epsilon."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRun:
+    """One seed of a cell, and where its files lie."""
+
+    seed: int
+    directory: Path
+
+    @property
+    def training(self) -> Path:
+        """What `fgmf train` writes."""
+        return self.directory / "training"
+
+    @property
+    def report(self) -> Path:
+        """What `fgmf check` says."""
+        return self.directory / "report.json"
+
+    @property
+    def record(self) -> Path:
+        """What the run was made of and what it took; written last."""
+        return self.directory / "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +62,14 @@ class Cell:
     defence: str
     threat: str
     directory: Path
+    seeds: tuple[int, ...]
+
+    @property
+    def runs(self) -> tuple[CellRun, ...]:
+        """One for every seed."""
+        return tuple(
+            CellRun(seed=seed, directory=self.directory / f"seed-{seed}") for seed in self.seeds
+        )
 
     @property
     def name(self) -> str:
@@ -50,6 +84,8 @@ class Matrix:
     Attributes:
         path: The file.
         output: Directory of all cells.
+        seeds: Every cell is trained by each of them.
+        reference: Defence that the others are compared with.
         backbones: Names.
         defences: Names, or a table of each with `name` and parameters.
         threats: Norm and epsilon by name.
@@ -58,6 +94,8 @@ class Matrix:
 
     path: Path
     output: Path
+    seeds: tuple[int, ...]
+    reference: str
     backbones: tuple[str, ...]
     defences: Mapping[str, Mapping[str, Any]]
     threats: Mapping[str, Mapping[str, Any]]
@@ -72,6 +110,7 @@ class Matrix:
                 defence=defence,
                 threat=threat,
                 directory=self.output / f"{backbone}-{defence}-{threat}",
+                seeds=self.seeds,
             )
             for backbone in self.backbones
             for defence in self.defences
@@ -117,6 +156,8 @@ def read_matrix(path: Path) -> Matrix:
     return Matrix(
         path=path,
         output=path.parent / tables.get("output", "runs/matrix"),
+        seeds=tuple(tables.get("seeds", [tables["recipe"].get("seed", 0)])),
+        reference=tables.get("reference", next(iter(defences))),
         backbones=tuple(tables["backbones"]),
         defences=defences,
         threats=tables["threats"],
@@ -143,6 +184,7 @@ def _problems(tables: Mapping[str, Any]) -> list[Problem]:
     defences = tables.get("defences")
     named = isinstance(defences, list) and defences and all(_is_named(d) for d in defences)
     expect("defences", "a list of names, or of tables with a name", holds=bool(named))
+    _expect_comparison(tables, expect)
     threats = tables.get("threats")
     sound = isinstance(threats, dict) and threats and all(map(_is_threat, threats.values()))
     expect("threats", "tables with norm and epsilon", holds=bool(sound))
@@ -152,6 +194,18 @@ def _problems(tables: Mapping[str, Any]) -> list[Problem]:
     listed = isinstance(gates, list) and gates and all(isinstance(g, dict) for g in gates)
     expect("gate", "at least one [[gate]]", holds=bool(listed))
     return found
+
+
+def _expect_comparison(tables: Mapping[str, Any], expect: Callable[..., None]) -> None:
+    seeds = tables.get("seeds", [0])
+    whole = isinstance(seeds, list) and all(type(s) is int and s >= 0 for s in seeds)
+    distinct = whole and len(set(seeds)) == len(seeds) > 0
+    expect("seeds", "a list of whole numbers from 0 on, each once", holds=bool(distinct))
+    defences = tables.get("defences")
+    listed = defences if isinstance(defences, list) else []
+    names = [entry.get("name") if isinstance(entry, dict) else entry for entry in listed]
+    holds = "reference" not in tables or tables["reference"] in names
+    expect("reference", "one of the defences", holds=holds)
 
 
 def _is_named(entry: object) -> bool:
@@ -164,19 +218,19 @@ def _is_threat(entry: object) -> bool:
     return isinstance(entry, dict) and set(entry) == {"norm", "epsilon"}
 
 
-def write_cell(matrix: Matrix, cell: Cell) -> tuple[Path, Path]:
-    """Write the recipe file and the gate file of a cell.
+def write_run(matrix: Matrix, cell: Cell, run: CellRun) -> tuple[Path, Path]:
+    """Write the recipe file and the gate file of one seed of a cell.
 
     Returns:
-        Both, in the cell's directory.
+        Both, in the run's directory.
 
     Raises:
         InvalidInput: The epsilon of the threat is none.
         OSError: They cannot be written.
     """
-    recipe = _recipe(matrix, cell)
-    gates = _gates(matrix, cell)
-    paths = cell.directory / "recipe.toml", cell.directory / "fgmf.toml"
+    recipe = {**_recipe(matrix, cell), "seed": run.seed}
+    gates = _gates(matrix, cell, run)
+    paths = run.directory / "recipe.toml", run.directory / "fgmf.toml"
     for path, tables in zip(paths, (recipe, gates), strict=True):
         write_atomically(path, toml_of(tables).encode())
     return paths
@@ -192,12 +246,12 @@ def _recipe(matrix: Matrix, cell: Cell) -> dict[str, Any]:
     recipe.update(schema=1, output="training", defence=defence)
     for name in ("data", "validation"):
         if isinstance(recipe.get(name), dict):
-            recipe[name] = _located(matrix, recipe[name])
+            recipe[name] = located(matrix, recipe[name])
     recipe["model"] = {**recipe.get("model", {}), "backbone": cell.backbone}
     return recipe
 
 
-def _gates(matrix: Matrix, cell: Cell) -> dict[str, Any]:
+def _gates(matrix: Matrix, cell: Cell, run: CellRun) -> dict[str, Any]:
     threat = matrix.threats[cell.threat]
     gates = [
         {**gate, **(threat if gate.get("kind") in _WITH_THREAT else {})}
@@ -206,13 +260,13 @@ def _gates(matrix: Matrix, cell: Cell) -> dict[str, Any]:
     model = {
         **matrix.tables["model"],
         "factory": "fgmf.pipeline:trained_model",
-        "arguments": {"directory": str(cell.directory.absolute() / "training")},
+        "arguments": {"directory": str(run.training.absolute())},
     }
-    data = _located(matrix, matrix.tables["data"])
+    data = located(matrix, matrix.tables["data"])
     return {"schema": 1, "model": model, "data": data, "gate": gates}
 
 
-def _located(matrix: Matrix, table: Mapping[str, Any]) -> dict[str, Any]:
+def located(matrix: Matrix, table: Mapping[str, Any]) -> dict[str, Any]:
     """A table whose path is meant from the matrix file, not from the cell."""
     if not isinstance(table.get("path"), str):
         return dict(table)

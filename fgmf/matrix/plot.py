@@ -1,4 +1,4 @@
-"""The cells of a matrix as one drawing: a point with its interval per cell, grouped by threat.
+"""The cells of a matrix as one drawing: a point per seed with its interval, grouped by threat.
 
 SVG without a script; it follows the reader's light or dark setting.
 """
@@ -60,11 +60,16 @@ def render_plot(results: Sequence[CellResult], *, gate: str) -> str:
 def _row(result: CellResult, gate: str, y: int) -> str:
     name = f"{result.cell.backbone}, {result.cell.defence}"
     label = f'<text x="24" y="{y}">{_text(name)}</text>'
-    found = next((v for v in result.verdicts if v.gate == gate), None)
-    if found is None or found.measured is None or not 0 <= found.measured <= 1:
+    verdicts = [v for run in result.runs for v in run.verdicts if v.gate == gate]
+    marks = [
+        _mark(v, v.measured, y - 4)
+        for v in verdicts
+        if v.measured is not None and 0 <= v.measured <= 1
+    ]
+    if len(marks) < len(result.runs):
         why = result.missing or "not measured"
-        return f'{label}<text class="missing" x="{_LEFT + 6}" y="{y}">{_text(why)}</text>'
-    return label + _mark(found, found.measured, y - 4)
+        marks.append(f'<text class="missing" x="{_LEFT + 6}" y="{y}">{_text(why)}</text>')
+    return label + "".join(marks)
 
 
 def _mark(verdict: Verdict, measured: float, y: int) -> str:

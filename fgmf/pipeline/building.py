@@ -131,7 +131,7 @@ def build_samples(plan: TrainingPlan) -> Samples:
         FactoryFailed: The factory failed, or returned what is no data.
         InvalidInput: A path that holds none.
     """
-    found = _collected(plan.data, "data", plan.path.parent)
+    found = collected_samples(plan.data, "data", plan.path.parent)
     count = plan.data.images
     if count is None:
         return found
@@ -142,7 +142,7 @@ def build_validation(plan: TrainingPlan) -> Samples | None:
     """Load the images of ``[validation]``, or None where there is no such table."""
     if plan.validation is None:
         return None
-    return _collected(plan.validation, "validation", plan.path.parent)
+    return collected_samples(plan.validation, "validation", plan.path.parent)
 
 
 def build_model(plan: TrainingPlan, facts: ImageFacts) -> nn.Module:
@@ -271,7 +271,13 @@ def build_engine(plan: TrainingPlan) -> Engine:
     return Engine(**plan.engine.model_dump(exclude={"threads"}))
 
 
-def _collected(table: SourceTable, name: str, directory: Path) -> Samples:
+def collected_samples(table: SourceTable, name: str, directory: Path) -> Samples:
+    """Load images by a table: a factory, or a path.
+
+    Raises:
+        FactoryFailed: The factory failed, or returned what is no data.
+        InvalidInput: A path that holds none.
+    """
     source = f"{name} factory {table.factory!r}" if table.factory else f"{name} {table.path}"
     with importing_from(directory):
         data: object = table.path_from(directory)

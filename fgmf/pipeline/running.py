@@ -10,6 +10,7 @@ write the weights, then the manifest, then remove the checkpoint
 from __future__ import annotations
 
 import os
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -170,6 +171,7 @@ class _Training:
         if self.request.first:
             write_atomically(self.directory.recipe, self.plan.path.read_bytes())
             self._write_manifest("running", run.step, {})
+        began = time.process_time()
         try:
             report = run.finish()
         finally:
@@ -179,7 +181,8 @@ class _Training:
             weights_of(self.model, self.directory.weights)
             state = "stopped" if report.stopped else "finished"
             named = {"mask_log_head": head} if head else {}
-            result = {**self._result(report), **named, **pruned}
+            spent = {"cpu_seconds": time.process_time() - began}
+            result = {**self._result(report), **spent, **named, **pruned}
             self._write_manifest(state, run.step, result)
             self.directory.checkpoint.unlink(missing_ok=True)
         return self._outcome(report.steps, report.stopped, already=False)

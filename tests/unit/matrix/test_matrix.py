@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -17,7 +18,15 @@ from typer.testing import CliRunner
 from fgmf.cli.application import application
 from fgmf.errors import InvalidGateFile
 from fgmf.gatefile import load_gate_file
-from fgmf.matrix import collect, read_matrix, render_matrix, render_plot, write_cell
+from fgmf.matrix import (
+    collect,
+    differences,
+    read_matrix,
+    render_plot,
+    render_runs,
+    summarise,
+    write_run,
+)
 from fgmf.matrix.cells import toml_of
 from fgmf.pipeline.loading import load_recipe_file
 
@@ -27,6 +36,7 @@ PAGE = (ROOT / "docs" / "matrix.md").read_text()
 SMALL = """
 schema = 1
 output = "cells"
+seeds = [0, 4]
 backbones = ["cnn"]
 defences = ["standard", { name = "n-fgsm", noise = 0.5 }]
 [threats.linf]
@@ -69,11 +79,13 @@ def test_the_documented_file_gives_valid_recipes_and_gates(tmp_path: Path) -> No
     matrix = read_matrix(matrix_in(tmp_path, DOCUMENTED))
     assert len(matrix.cells) == 12
     for cell in matrix.cells:
-        recipe, gates = write_cell(matrix, cell)
+        assert [run.seed for run in cell.runs] == [1, 2, 3]
+        recipe, gates = write_run(matrix, cell, cell.runs[1])
         assert load_recipe_file(recipe)
-        (gate,) = load_gate_file(gates, profile="default").gates
+        gate = load_gate_file(gates, profile="default").gates[0]
         assert gate.norm == matrix.threats[cell.threat]["norm"]  # type: ignore[attr-defined]
         tables = tomllib.loads(recipe.read_text())
+        assert tables["seed"] == 2
         assert tables["model"]["backbone"] == cell.backbone
         assert tables["defence"]["name"] == cell.defence
         budget = tables["defence"].get("epsilon")
@@ -105,23 +117,68 @@ def test_a_matrix_is_trained_gated_and_collected(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stdout + done.stderr
     holes = run("table", path)
     assert holes.exit_code == 5
-    assert "missing: cnn-n-fgsm-linf" in holes.stderr
+    assert "missing: cnn-n-fgsm-linf seed 0, cnn-n-fgsm-linf seed 4" in holes.stderr
     assert run("run", path, "cnn-n-fgsm-linf").exit_code == 0
-    assert "was trained before" in run("run", path, "cnn-n-fgsm-linf").stdout
     whole = run("table", path)
     assert whole.exit_code == 0
     rows = [line for line in whole.stdout.splitlines() if line.startswith("| cnn")]
-    assert len(rows) == 2
-    assert all(re.search(r"\| robust \| PASS \| \d\.\d+ \[", row) for row in rows)
+    summary, compared, single = rows[:2], rows[2:-4], rows[-4:]
+    assert [row.split(" | ")[1:4] for row in summary] == [
+        ["standard", "linf", "2"],
+        ["n-fgsm", "linf", "2"],
+    ]
+    assert all("| n-fgsm |" in row and re.search(r"\[[+-]\d", row) for row in compared)
+    assert all(re.search(r"\| robust \| PASS \| \d\.\d+ \[", row) for row in single)
     assert (tmp_path / "cells" / "matrix.md").read_text() == whole.stdout
     drawn = ET.parse(tmp_path / "cells" / "robust.svg")  # noqa: S314 - our own
-    assert len([e for e in drawn.iter() if e.tag.endswith("circle")]) == 2
+    assert len([e for e in drawn.iter() if e.tag.endswith("circle")]) == 4
+    document = json.loads((tmp_path / "cells" / "matrix.json").read_text())
+    values = document["cells"][1]["values"]
+    assert {"clean", "robust", "negative curvature", "time per epoch", "peak MiB"} == set(values)
+    assert values["robust"].keys() == {"0", "4"}
+    assert values["time per epoch"]["0"] > 0.0
+    assert document["cells"][0]["values"]["time per epoch"] == {"0": 1.0, "4": 1.0}
+
+
+def test_what_is_whole_is_not_made_again(tmp_path: Path) -> None:
+    path = matrix_in(tmp_path)
+    matrix = read_matrix(path)
+    assert run("run", str(path), "cnn-standard-linf").exit_code == 0
+    first, second = matrix.cell("cnn-standard-linf").runs
+    kept = first.report.stat().st_mtime_ns
+    second.report.write_text(second.report.read_text() + " ")  # not the report of the record
+    assert [bool(each.missing) for each in collect(matrix)[0].runs] == [False, True]
+    again = run("run", str(path), "cnn-standard-linf")
+    assert again.stdout.startswith("seed 0 was measured before\n")
+    assert "seed 4 was measured before" not in again.stdout
+    assert first.report.stat().st_mtime_ns == kept
+    matrix_in(tmp_path, SMALL.replace("images = 60", "images = 61"))
+    assert "measured before" not in run("run", str(path), "cnn-standard-linf").stdout
+    assert first.report.stat().st_mtime_ns != kept
+
+
+def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
+    """t(2, 97.5 %) is 4.3027: of .1, .2, .3 the mean is .2 +- 4.3027 * .1 / sqrt(3)."""
+    three = SMALL.replace("seeds = [0, 4]", "seeds = [1, 2, 3, 9]")
+    matrix = read_matrix(matrix_in(tmp_path, three))
+    rows = summarise(matrix, collect(matrix))
+    assert [set(row.missing) for row in rows] == [{1, 2, 3, 9}] * 2
+    for row, values in zip(
+        rows,
+        ({1: 0.4, 2: 0.5, 3: 0.6, 9: 0.0}, {3: 0.9, 1: 0.5, 2: 0.7}),
+        strict=True,
+    ):
+        object.__setattr__(row, "values", {"robust": values, "time per epoch": {1: 2.0}})
+    (found,) = differences(matrix, rows)
+    assert (found.defence, found.column, found.seeds) == ("n-fgsm", "robust", (3, 1, 2))
+    assert found.mean == pytest.approx(0.2)
+    assert (found.lower, found.upper) == pytest.approx((-0.0484, 0.4484), abs=1e-4)
 
 
 def test_paths_are_meant_from_the_matrix_file(tmp_path: Path) -> None:
     text = SMALL.replace('factory = "fgmf.datasets:digits"', 'path = "data.npz"')
     matrix = read_matrix(matrix_in(tmp_path, text))
-    for path in write_cell(matrix, matrix.cells[0]):
+    for path in write_run(matrix, matrix.cells[0], matrix.cells[0].runs[0]):
         assert tomllib.loads(path.read_text())["data"]["path"] == str(tmp_path / "data.npz")
 
 
@@ -136,7 +193,7 @@ def test_factories_lie_beside_the_matrix_file(tmp_path: Path) -> None:
 
 def test_a_cell_that_failed_again_leaves_no_old_report(tmp_path: Path) -> None:
     matrix = read_matrix(matrix_in(tmp_path))
-    report = matrix.cells[0].directory / "report.json"
+    report = matrix.cells[0].runs[0].report
     report.parent.mkdir(parents=True)
     report.write_text("old")
     broken = matrix_in(tmp_path, SMALL.replace("epochs = 1", "epochs = 0"))
@@ -146,13 +203,13 @@ def test_a_cell_that_failed_again_leaves_no_old_report(tmp_path: Path) -> None:
 
 def test_damaged_reports_are_holes(tmp_path: Path) -> None:
     matrix = read_matrix(matrix_in(tmp_path))
-    for cell in matrix.cells:
-        cell.directory.mkdir(parents=True)
-        (cell.directory / "report.json").write_text("{<script>")
+    for one in (each for cell in matrix.cells for each in cell.runs):
+        one.directory.mkdir(parents=True)
+        one.report.write_text("{<script>")
     results = collect(matrix)
     assert all(result.missing for result in results)
-    table = render_matrix(results)
-    assert table.count("MISSING") == 2
+    table = render_runs(results)
+    assert table.count("MISSING") == 4
     assert "<script>" not in table + render_plot(results, gate="<script>")
 
 
@@ -161,6 +218,9 @@ def test_damaged_reports_are_holes(tmp_path: Path) -> None:
     [
         ("", "schema"),
         ("schema = [", "(the whole file)"),
+        (SMALL.replace("[0, 4]", "[]"), "seeds"),
+        (SMALL.replace("[0, 4]", "[4, 4]"), "seeds"),
+        (SMALL.replace("seeds = [0, 4]", 'reference = "pgd"'), "reference"),
         (SMALL.replace('["cnn"]', "[]"), "backbones"),
         (SMALL.replace('["cnn"]', "[3]"), "backbones"),
         (SMALL.replace('"standard"', "3"), "defences"),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _FAULTS: Final = ("compromised", "missing", "stale", "messages")
 UNDER_ATTACK: Final = "compromised_robust"
 """Name of the fault of agents that lie while others are attacked."""
-_STAND_INS: Final = ("mean-log-probability", "soft-votes")
+_STAND_INS: Final = ("mean-log-probability", "soft-votes", "median")
 STAND_IN_STEPS: Final = 100
 """Of each attack that follows a stand-in for a rule without a gradient to the end."""
 STAND_IN_EXAMPLES: Final = "attacks-on-mean-log-probability"
@@ -133,7 +133,7 @@ class TeamRobustnessGate(GateSpecification):
 
         Args:
             through_stand_ins: The rule has no gradient: its attacks are made on a stand-in for it,
-                and what they find is shown to the rule; then two stand-ins are followed to the end.
+                and what they find is shown to the rule; then three stand-ins are followed to the end.
         """
         attacks, suite = self.attacks, self.suite
         if through_stand_ins:

@@ -58,7 +58,7 @@ def evidence_of_team(  # noqa: PLR0913 - everything that was measured
     }
 
 
-_THROUGH = ("mean of log-probabilities", "soft votes")
+_THROUGH = ("mean of log-probabilities", "soft votes", "median")
 
 
 def _agents(transfers: Transfers) -> list[Json]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import torch
 from torch import nn
 
-from fgmf.agents.rules import Majority
+from fgmf.agents.rules import Majority, Median
 from fgmf.agents.team import Team
 from fgmf.classifier.steadiness import refuse_nonfinite
 from fgmf.errors import InvalidInput
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from fgmf.classifier import Classifier
     from fgmf.types import Images, Logits
 
-StandIn = Literal["mean-log-probability", "soft-votes"]
-STAND_INS: Final[tuple[StandIn, ...]] = ("mean-log-probability", "soft-votes")
+StandIn = Literal["mean-log-probability", "soft-votes", "median"]
+STAND_INS: Final[tuple[StandIn, ...]] = ("mean-log-probability", "soft-votes", "median")
 
 
 class AgentRows(nn.Module):
@@ -68,7 +68,8 @@ class SoftTeam(nn.Module):
     """A team under a rule with a gradient, for attacks through a rule without one.
 
     ``mean-log-probability`` is the mean over agents; ``soft-votes`` the mean of probabilities: the
-    number of votes, as far as agents are sure of them, which saturates in each agent alone.
+    number of votes, as far as agents are sure of them, which saturates in each agent alone;
+    ``median`` goes after as many agents as it takes, where the mean may waste its budget on one.
 
     Args:
         team: Whose agents and messages are used.
@@ -88,6 +89,8 @@ class SoftTeam(nn.Module):
         said = logits.log_softmax(dim=2)
         if self.stand_in == "soft-votes":
             return said.exp().mean(dim=0).clamp(min=1e-12).log()
+        if self.stand_in == "median":
+            return Median()(said, range(len(said)))
         return said.mean(dim=0)
 
 

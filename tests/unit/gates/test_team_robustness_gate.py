@@ -183,11 +183,24 @@ def test_a_vote_is_attacked_through_stand_ins() -> None:
     assert vote.measured == single.measured
     assert vote.evidence["broken_images"] == single.evidence["broken_images"]
     team: Any = vote.evidence["team"]
-    assert team["attacked_through"] == ["mean of log-probabilities", "soft votes"]
+    assert team["attacked_through"] == ["mean of log-probabilities", "soft votes", "median"]
     # A plain robustness gate has nothing to follow, and says so.
     plain = RobustnessGate(norm="linf", epsilon=0.02, min_robust_accuracy=0.0, images="all")
     blocked = plain.check(classify(alike_team("majority")), IMAGES, labels)
     assert blocked.outcome is ERROR
+
+
+def test_a_vote_is_not_saved_by_one_agent_that_is_louder() -> None:
+    """The mean spends an L2 budget on the loud agent, and one vote turns nothing; measured: 2."""
+    team = disjoint_team("majority")
+    loud: Any = team.members[0].model
+    with torch.no_grad():
+        loud.weight.mul_(6)
+        loud.bias.mul_(6)
+    verdict = check(team, norm="l2", epsilon=0.35, min_robust_accuracy=0.0, images="all")
+    attacks: Any = verdict.evidence["attacks"]
+    (median,) = [row for row in attacks if row["parameters"].get("surrogate") == "median"]
+    assert median["broken"] > 0  # of those that all others left
 
 
 def test_two_of_three_that_share_no_pixel_are_turned_together() -> None:

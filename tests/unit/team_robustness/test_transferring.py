@@ -135,7 +135,10 @@ def test_the_largest_transfer_is_judged_for_all_pairs_at_once() -> None:
     calm = made([right, right, right], [[wrong, right, right], [right, right, right]])
     assert judge.worst_transfer(calm, 0.5).outcome is Outcome.PASS
     assert judge.worst_agent(calm, 0.5).subject == "a"
-    assert judge.worst_agent(calm, 0.5).outcome is Outcome.FAIL
+    least = judge.worst_agent(calm, 0.5)
+    assert least.outcome is Outcome.FAIL
+    assert least.interval is not None
+    assert least.interval.confidence == pytest.approx(1 - 0.05 / 2)  # of two agents
 
 
 def test_a_transfer_to_somebody_who_is_never_right_is_no_evidence() -> None:

@@ -133,7 +133,7 @@ class TeamRobustnessGate(GateSpecification):
 
         Args:
             through_stand_ins: The rule has no gradient: its attacks are made on a stand-in for it,
-                and what they find is shown to the rule; then three stand-ins are followed to the end.
+                and what they find is shown to the rule; then all stand-ins are followed to the end.
         """
         attacks, suite = self.attacks, self.suite
         if through_stand_ins:

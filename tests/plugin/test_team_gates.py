@@ -70,7 +70,7 @@ def test_the_marker_selects_them_and_workers_agree(shop: Project) -> None:
     plain.stdout.fnmatch_lines(
         [
             "team-robustness: 0.* (exact) < 0.50 required (*",
-            "team: decides by majority; attacked through mean of log-probabilities, soft votes, median",
+            "team: decides by majority; attacked through mean of log-*, soft votes, median",
             "agents, each attacked alone *",
             "  a  clean *, robust *; breaks b *, c *, the team *",
             "counterexamples: .fgmf/failures/far: broken.png, examples.npz, repro.json *",

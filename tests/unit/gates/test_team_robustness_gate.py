@@ -11,7 +11,7 @@ from tiny_teams import alike_team, disjoint_team, kindred_team
 
 from fgmf.agents import Agent, MessagePassing, Team
 from fgmf.canonical import canonical_json
-from fgmf.errors import InvalidGateFile
+from fgmf.errors import BudgetSpent, InvalidGateFile
 from fgmf.failures import load_failures
 from fgmf.gates import RobustnessGate, RunContext, TeamRobustnessGate
 from fgmf.reporting import render_details, render_headline
@@ -138,6 +138,18 @@ def test_a_vote_stands_a_liar_and_a_mean_does_not() -> None:
         assert verdict.conditions[1].measured == 1.0  # two honest ones who agree
 
 
+def test_what_an_attack_on_one_agent_breaks_of_the_team_counts() -> None:
+    """Alike agents under an attack that finds nothing: the attack on one is one on the team."""
+    weak = [{"name": "square", "queries": 1}]
+    verdict = check(
+        alike_team(), attacks=weak, suite=None, epsilon=0.03, min_robust_accuracy=0.9, images="all"
+    )
+    agents: Any = verdict.evidence["team_agents"]
+    assert verdict.outcome is FAIL
+    assert verdict.measured == agents[0]["robust_accuracy"] < 0.9
+    assert verdict.evidence["broken_through_agents"] > 5  # type: ignore[operator]
+
+
 def test_a_liar_beside_an_attack_on_the_others() -> None:
     asked: dict[str, Any] = {"compromised": 1, "min_robust_accuracy": 0.0, "epsilon": 0.02}
     verdict = check(
@@ -257,6 +269,21 @@ def test_time_that_ran_out_leaves_conditions_open() -> None:
     assert verdict.outcome is OPEN
     assert [c.outcome for c in verdict.conditions[1:]] == [OPEN] * 3
     assert verdict.evidence["team_agents"] == []
+
+
+def test_time_that_ran_out_before_agents_were_attacked_is_no_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The only threshold is met end to end, but attacks on single agents count for it too."""
+
+    def late(*_: object, **__: object) -> None:
+        raise BudgetSpent("expected more time")
+
+    monkeypatch.setattr("fgmf.gates.team_robustness_check.measure_transfers", late)
+    verdict = check(min_robust_accuracy=0.0)
+    assert verdict.conditions[0].outcome is PASS
+    assert verdict.outcome is OPEN
+    assert "60 images undecided" in verdict.reason
 
 
 @pytest.mark.parametrize("rule", ["mean-log-probability", "majority"])

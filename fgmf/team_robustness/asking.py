@@ -90,7 +90,8 @@ class SoftTeam(nn.Module):
         if self.stand_in == "soft-votes":
             return said.exp().mean(dim=0).clamp(min=1e-12).log()
         if self.stand_in == "median":
-            return Median()(said, range(len(said)))
+            middle: torch.Tensor = Median()(said, range(len(said)))
+            return middle
         return said.mean(dim=0)
 
 

@@ -8,7 +8,8 @@ penalties on gradients, `saliency_recipes` and `distillation_recipes` what their
 `scorpio_recipes` those with curvature, stored perturbations and the saliency mask; `ramped` moves
 numbers of any of them, `perturbations` moves images for them, `augmentation` before them.
 `loop` is the one call above, `run` a training that can stop anywhere and go on; `optimizing`,
-`engine`, `averaging` and `callbacks` are its parts, `checkpoints` and `metrics` what it writes.
+`engine`, `averaging`, `callbacks`, `peers` and `fabric` are its parts, `checkpoints` and `metrics`
+what it writes.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fgmf.training.distillation_recipes import (
     Teacher,
 )
 from fgmf.training.engine import Engine
+from fgmf.training.fabric import peers_of
 from fgmf.training.gradient_recipes import (
     CureRecipe,
     GradAlignRecipe,
@@ -96,6 +98,7 @@ __all__ = [
     "climb_loss",
     "gradient_alignment",
     "noisy_step",
+    "peers_of",
     "read_checkpoint",
     "read_shared_checkpoint",
     "state_of",

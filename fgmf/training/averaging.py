@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fgmf.errors import StaleEvidence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import torch
     from torch import nn
@@ -44,6 +44,16 @@ class WeightAverage:
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, value in self._state().items():
             self._kept[name].lerp_(value, 1.0 - decay)
+
+    def share(self, mean: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Replace the averages of buffers, such as running statistics, by their means.
+
+        Args:
+            mean: Of a tensor over the processes, whose weights are the same.
+        """
+        for name, _ in self._model.named_buffers():
+            if name in self._kept:
+                self._kept[name].copy_(mean(self._kept[name]))
 
     @contextmanager
     def left_in_the_model(self) -> Iterator[None]:

@@ -315,6 +315,7 @@ class TrainingRun:
     def _meet(self, peers: TrainingPeers, order: torch.Tensor) -> None:
         """Share what each process keeps of its own: running statistics, stored perturbations."""
         peers.average_buffers(self.model)
+        self.average.share(partial(peers.mean, weight=1.0))
         if isinstance(self.objective, SharedObjective):
             batches = order.split(self.schedule.batch_size)
             self.objective.share(peers.summed, torch.cat([peers.part(b) for b in batches]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -146,6 +147,18 @@ def test_agents_that_pass_messages_act_on_what_they_heard() -> None:
     silent = ActionLogits(TwoViews())(seen)
     rows = [each.reshape(20, 2, 2).argmax(dim=2) for each in (heard, silent)]
     assert not torch.equal(*rows)
+
+
+def test_an_attack_that_helps_is_not_counted() -> None:
+    """An episode counts with the least of its returns, that without an attack among them."""
+    measurement = measured(attacks=("action-flip",))
+    (flip,) = measurement.attacked.values()
+    helped = replace(flip, returns=flip.returns + 1, succeeded=torch.ones_like(flip.succeeded))
+    other = replace(measurement, attacked={"action-flip": helped})
+    least = torch.minimum(measurement.clean.returns, helped.returns)
+    assert torch.equal(other.worst_returns, least)
+    assert bool((helped.returns > measurement.clean.returns).any())
+    assert torch.equal(other.always_succeeded, measurement.clean.succeeded)
 
 
 def test_spent_time_is_no_evidence() -> None:

@@ -43,7 +43,10 @@ from fgmf.training.perturbations import evaluating, noisy_step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-GRID = {"closed form": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0), "network": (0.3, 1.0, 3.0, 10.0, 30.0)}
+GRID = {
+    "closed form": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+    "network": (0.3, 1.0, 3.0, 10.0, 30.0),
+}
 """Times an optimizer's usual rate."""
 UPDATES = {"saddle": 300, "linear": 600}
 BATCH, EPOCHS, TRAINED, VALIDATED = 128, 4, 10_000, 2_000

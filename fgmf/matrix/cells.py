@@ -88,7 +88,7 @@ class Matrix:
         reference: Defence that the others are compared with.
         backbones: Names.
         defences: Names, or a table of each with `name` and parameters.
-        threats: Norm and epsilon by name.
+        threats: Norm and epsilon by name, and the Linf budget that defences train at.
         tables: Everything else, as it was read.
     """
 
@@ -187,7 +187,8 @@ def _problems(tables: Mapping[str, Any]) -> list[Problem]:
     _expect_comparison(tables, expect)
     threats = tables.get("threats")
     sound = isinstance(threats, dict) and threats and all(map(_is_threat, threats.values()))
-    expect("threats", "tables with norm and epsilon", holds=bool(sound))
+    what = "tables with norm and epsilon, and with a budget of defences (Linf) where it is not linf"
+    expect("threats", what, holds=bool(sound))
     for key in ("recipe", "model", "data"):
         expect(key, "a table", holds=isinstance(tables.get(key), dict))
     gates = tables.get("gate")
@@ -215,7 +216,9 @@ def _is_named(entry: object) -> bool:
 
 
 def _is_threat(entry: object) -> bool:
-    return isinstance(entry, dict) and set(entry) == {"norm", "epsilon"}
+    if not isinstance(entry, dict) or set(entry) - {"budget"} != {"norm", "epsilon"}:
+        return False
+    return entry["norm"] == "linf" or "budget" in entry
 
 
 def write_run(matrix: Matrix, cell: Cell, run: CellRun) -> tuple[Path, Path]:
@@ -242,7 +245,7 @@ def _recipe(matrix: Matrix, cell: Cell) -> dict[str, Any]:
     threat = matrix.threats[cell.threat]
     defence = dict(matrix.defences[cell.defence])
     if defence.pop("budget", cell.defence != "standard"):
-        defence.setdefault("epsilon", parse_epsilon(threat["epsilon"]))
+        defence.setdefault("epsilon", parse_epsilon(threat.get("budget", threat["epsilon"])))
     recipe.update(schema=1, output="training", defence=defence)
     for name in ("data", "validation"):
         if isinstance(recipe.get(name), dict):
@@ -252,7 +255,7 @@ def _recipe(matrix: Matrix, cell: Cell) -> dict[str, Any]:
 
 
 def _gates(matrix: Matrix, cell: Cell, run: CellRun) -> dict[str, Any]:
-    threat = matrix.threats[cell.threat]
+    threat = {key: matrix.threats[cell.threat][key] for key in ("norm", "epsilon")}
     gates = [
         {**gate, **(threat if gate.get("kind") in _WITH_THREAT else {})}
         for gate in matrix.tables["gate"]

@@ -90,7 +90,7 @@ def test_the_documented_file_gives_valid_recipes_and_gates(tmp_path: Path) -> No
         assert tables["defence"]["name"] == cell.defence
         budget = tables["defence"].get("epsilon")
         assert budget == (
-            None if cell.defence == "standard" else {"linf": 0.1, "l2": 0.5}[cell.threat]
+            None if cell.defence == "standard" else {"linf": 0.1, "l2": 0.1}[cell.threat]
         )
 
 
@@ -225,6 +225,7 @@ def test_damaged_reports_are_holes(tmp_path: Path) -> None:
         (SMALL.replace('["cnn"]', "[3]"), "backbones"),
         (SMALL.replace('"standard"', "3"), "defences"),
         (SMALL.replace('norm = "linf"\n', "", 1), "threats"),
+        (SMALL.replace('norm = "linf"', 'norm = "l2"'), "threats"),
         (SMALL.replace("[recipe.", "[other."), "recipe"),
         (SMALL.replace("[[gate]]", "[[gates]]"), "gate"),
     ],

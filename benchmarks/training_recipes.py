@@ -117,20 +117,22 @@ def recipes_for(setting: Setting) -> dict[str, Recipe | KeepingRecipe]:
         "amo-plain": replace(amo, overshoot=1.0, label_smoothing=0.0),
         "amo": amo,
         "scor-pio-2": AmoRecipe.scor_pio_2(epsilon, schedule=schedule),
-        "amo-keep-only": _with_weights(setting, keep_weight=0.3),
-        "amo-psd-only": _with_weights(setting, psd_weight=0.1),
+        "amo-rise-psd-keep": _with_terms(setting, weight=0.3, psd_weight=0.1, keep_weight=0.3),
+        "amo-keep-only": _with_terms(setting, keep_weight=0.3),
+        "amo-psd-only": _with_terms(setting, psd_weight=0.1),
         "amo-sgam": SgamRecipe(recipe=amo),
         "scorpio-v1": ScorpioRecipe(scorpio=Scorpio.v1(ascent), schedule=schedule),
         "as-described": ScorpioRecipe(scorpio=as_described, schedule=schedule),
     }
 
 
-def _with_weights(setting: Setting, **weights: float) -> AmoRecipe:
-    whole = AmoRecipe.scor_pio_2(setting.epsilon, schedule=setting.schedule)
-    if whole.penalty is None:
-        raise ValueError("SCOR-PIO 2.0 has a penalty")
-    none = {"weight": 0.0, "psd_weight": 0.0, "keep_weight": 0.0}
-    return replace(whole, penalty=replace(whole.penalty, **{**none, **weights}))
+def _with_terms(setting: Setting, **weights: float) -> AmoRecipe:
+    """AMO with terms of the document instead of the path's, every fourth update."""
+    terms = {"weight": 0.0, "psd_weight": 0.0, "keep_weight": 0.0, **weights}
+    made = AmoRecipe.scor_pio_2(
+        setting.epsilon, path_weight=0.0, schedule=setting.schedule, **terms
+    )
+    return replace(made, every=4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +175,7 @@ class Cell:
             "losses": list(report.losses),
             "clean": measure_clean(model, test),
             **measure_robust(model, test, setting),
-            "stability": _stability(model, test.images[:STABLE_IMAGES], setting.epsilon),
+            "stability": stability(model, test.images[:STABLE_IMAGES], setting.epsilon),
             "negative": _negative(model, test),
         }
 
@@ -215,16 +217,16 @@ def measure_robust(model: nn.Module, test: Samples, setting: Setting) -> dict[st
     return {"robust": verdict.measured, "interval": interval, "findings": findings}
 
 
-def _stability(model: nn.Module, images: torch.Tensor, epsilon: float) -> float:
+def stability(model: nn.Module, images: torch.Tensor, epsilon: float) -> float:
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     moved = (images + epsilon / 2 * (2 * noise - 1)).clamp(0, 1)
     with torch.no_grad():
         classes = model(images).argmax(dim=1)
-    maps = [_integrated(model, at, classes).flatten(1) for at in (images, moved)]
+    maps = [integrated(model, at, classes).flatten(1) for at in (images, moved)]
     return float(cosine_similarity(*maps, dim=1).mean())
 
 
-def _integrated(model: nn.Module, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+def integrated(model: nn.Module, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
     total = torch.zeros_like(images)
     for j in range(16):
         at = ((j + 0.5) / 16 * images).requires_grad_()

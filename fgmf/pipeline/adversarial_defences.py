@@ -10,6 +10,7 @@ from fgmf.pipeline.defence_tables import BudgetTable, DefenceTable
 from fgmf.pipeline.tables import BelowOne, Count, NotNegative, Positive, Share
 
 if TYPE_CHECKING:
+    from fgmf.scorpio import Scorpio
     from fgmf.training import AmoRecipe, Recipe, Schedule, Teacher
     from fgmf.types import Bounds
 
@@ -115,22 +116,28 @@ class AmoTable(BudgetTable):
 
 
 class ScorPio2Table(AmoTable):
-    """SCOR-PIO 2.0: stored perturbations, and a penalty along salient, exploitable directions."""
+    """SCOR-PIO 2.0: stored perturbations, and curvature along the path of integrated gradients.
+
+    The penalty along salient, exploitable directions is there where one of its weights is set.
+    """
 
     name: Literal["scor-pio-2"]  # type: ignore[assignment]
-    weight: NotNegative = 0.3
-    psd_weight: NotNegative = 0.1
-    keep_weight: NotNegative = 0.3
+    path_weight: NotNegative = 0.03
+    path_noise: Positive = 0.5
+    path_baseline: Literal["zero", "noise", "blur"] = "zero"
+    weight: NotNegative = 0.0
+    psd_weight: NotNegative = 0.0
+    keep_weight: NotNegative = 0.0
     salience: Literal["gradient", "gradient-times-input", "integrated-gradients"] = "gradient"
     baseline: Literal["zero", "noise", "blur"] = "noise"
     salience_steps: Count = 2
     salient_share: Share = 0.7
     ascent_steps: Annotated[int, Field(ge=0)] = 0
     mode: Literal["finite-difference", "double-backward"] = "finite-difference"
-    every: Count = 4
-    """Updates between two penalties."""
+    every: Count = 1
+    """Updates between two terms."""
     share: Share = 0.25
-    """Of the batch that a penalty looks at."""
+    """Of the batch that the terms look at."""
 
     def build(
         self,
@@ -141,9 +148,25 @@ class ScorPio2Table(AmoTable):
         """Return the recipe."""
         from dataclasses import replace
 
+        from fgmf.scorpio import PathCurvature
+
+        path = PathCurvature(
+            weight=self.path_weight, noise=self.path_noise, baseline=self.path_baseline
+        )
+        return replace(
+            super().build(schedule, bounds),
+            path=path if self.path_weight > 0 else None,
+            penalty=self._penalty(bounds),
+            every=self.every,
+            share=self.share,
+        )
+
+    def _penalty(self, bounds: Bounds) -> Scorpio | None:
         from fgmf.scorpio import QuadraticAscent, Salience, Scorpio
 
-        penalty = Scorpio(
+        if not (self.weight or self.psd_weight or self.keep_weight):
+            return None
+        return Scorpio(
             ascent=QuadraticAscent(
                 epsilon=self._epsilon_number, steps=self.ascent_steps, bounds=bounds
             ),
@@ -157,7 +180,4 @@ class ScorPio2Table(AmoTable):
             weight=self.weight,
             psd_weight=self.psd_weight,
             keep_weight=self.keep_weight,
-        )
-        return replace(
-            super().build(schedule, bounds), penalty=penalty, every=self.every, share=self.share
         )

@@ -5,7 +5,8 @@
     found = scorpio_penalty(loss_of, images, scorpio, draws=draws)
     (found.losses.mean() + found.penalty).backward()
 
-`salience` finds the pixels that matter, `ascent` the displacement, `regularizer` the penalty;
+`salience` finds the pixels that matter, `ascent` the displacement, `regularizer` the penalty,
+`path_curvature` how much the answers bend where integrated gradients look;
 `schedules` let weights and budgets grow, `amortised` keeps perturbations between epochs, and
 `optimizer` steps by a clamped estimate of the curvature in the parameters, alone or, in
 `wrapped_optimizer`, in front of any other optimizer.
@@ -22,6 +23,7 @@ from fgmf.scorpio.amortised import (
 from fgmf.scorpio.ascent import BallNorm, QuadraticAscent, climb_quadratic
 from fgmf.scorpio.hutchinson import CurvatureMode, Hutchinson
 from fgmf.scorpio.optimizer import CurvatureAware
+from fgmf.scorpio.path_curvature import PathCurvature, path_curvature
 from fgmf.scorpio.regularizer import Scorpio, ScorpioPenalty, scorpio_penalty
 from fgmf.scorpio.salience import (
     Baseline,
@@ -43,6 +45,7 @@ __all__ = [
     "CurvatureWrapped",
     "Hutchinson",
     "KeptPerturbations",
+    "PathCurvature",
     "PerturbationStore",
     "QuadraticAscent",
     "Ramp",
@@ -53,6 +56,7 @@ __all__ = [
     "amortised_step",
     "baseline_of",
     "climb_quadratic",
+    "path_curvature",
     "salience_scores",
     "salient_region",
     "scorpio_penalty",

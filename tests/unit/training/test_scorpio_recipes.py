@@ -14,7 +14,14 @@ from fgmf.backbones import ConvNet, ConvNetConfig
 from fgmf.curvature import ImageLoss
 from fgmf.datasets import Samples, digits
 from fgmf.errors import InvalidInput, StaleEvidence
-from fgmf.scorpio import QuadraticAscent, Salience, Scorpio, scorpio_penalty
+from fgmf.scorpio import (
+    PathCurvature,
+    QuadraticAscent,
+    Salience,
+    Scorpio,
+    path_curvature,
+    scorpio_penalty,
+)
 from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
 from fgmf.training import (
     AmoRecipe,
@@ -168,13 +175,40 @@ class TestAmo:
                 counts.append(len(images))
                 return super().forward(images)
 
-        recipe = replace(AmoRecipe.scor_pio_2(EPSILON, schedule=ONE), every=3, share=0.25)
+        recipe = replace(
+            AmoRecipe.scor_pio_2(EPSILON, weight=0.3, schedule=ONE), every=3, share=0.25
+        )
         train(Counting(ConvNetConfig(image_side=8)), first(32 * 4), recipe)
-        # A refresh and the update; with a penalty its two gradients.
-        assert counts == [32, 32, 8, 8, 32, 32, 32, 32, 32, 32, 8, 8]
+        # A refresh and the update; with terms three points of a path, and the two gradients of
+        # the penalty.
+        assert counts == [32, 32, *[8] * 5, 32, 32, 32, 32, 32, 32, *[8] * 5]
+
+    def test_the_curvature_of_the_path_is_added_with_its_weight(self) -> None:
+        """At half of the warm-up half of the weight, on a quarter of the batch."""
+        net, samples = small(activation="gelu"), first(16)
+        bare = AmoRecipe(epsilon=EPSILON)
+        bent = replace(bare, path=PathCurvature(weight=2.0))
+
+        def loss(recipe: AmoRecipe) -> tuple[torch.Tensor, torch.Generator]:
+            draws = torch.Generator().manual_seed(1)
+            objective = begin(recipe, 16, (1, 8, 8))
+            inputs = (net, samples.images, samples.labels, torch.arange(16))
+            return objective.loss(*inputs, progress=0.1, draws=draws), draws
+
+        without, draws = loss(bare)
+        term = path_curvature(
+            net,
+            samples.images[:4],
+            PathCurvature(),
+            epsilon=EPSILON,
+            bounds=(0.0, 1.0),
+            draws=draws,
+        )
+        torch.testing.assert_close(loss(bent)[0], without + 0.5 * 2.0 * term.mean())
 
     def test_passes(self) -> None:
         assert AmoRecipe(epsilon=0.1).passes == (2, 2)
+        assert AmoRecipe.scor_pio_2(0.1).passes == (2.75, 2.75)
         ig = Scorpio(ascent=ASCENT, salience=Salience(steps=2))
         # g, g+, one product and two gradients of the path: 5 and 5, and 3 to go through.
         recipe = AmoRecipe(epsilon=0.1, penalty=ig, every=5, share=0.5)

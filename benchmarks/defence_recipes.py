@@ -1,0 +1,173 @@
+"""The defences that `defence_table` compares, and the networks that they are trained on.
+
+Every defence has one learning rate for each network, chosen on validation images among `RATES`.
+Everything else is the recipe's default, but for what a name says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from fgmf.backbones import (
+    ConvNet,
+    ConvNetConfig,
+    HybridConfig,
+    HybridNet,
+    SpikingConfig,
+    SpikingNet,
+    ViT,
+    ViTConfig,
+)
+from fgmf.scorpio import QuadraticAscent, Salience, Scorpio
+from fgmf.sgam import Sgam
+from fgmf.training import (
+    AmoRecipe,
+    CureRecipe,
+    DistillationRecipe,
+    FgsmRsRecipe,
+    GradAlignRecipe,
+    GradientPenaltyRecipe,
+    GuidedRecipe,
+    LlrRecipe,
+    NFgsmRecipe,
+    PgdRecipe,
+    SaliencyGuidedRecipe,
+    Schedule,
+    ScorpioRecipe,
+    SgamRecipe,
+    SmoothedRecipe,
+    StandardRecipe,
+    Teacher,
+    TradesRecipe,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from fgmf.training import KeepingRecipe, Recipe
+
+EPSILON = 0.1
+EPOCHS = 10
+
+Backbone = Literal["cnn", "vit", "hybrid"]
+BACKBONES: tuple[Backbone, ...] = ("cnn", "vit", "hybrid")
+RATES: dict[Backbone, tuple[float, ...]] = {
+    "cnn": (6e-3, 1.2e-2, 2.4e-2),
+    "vit": (1.5e-3, 3e-3, 6e-3),
+    "hybrid": (1.5e-3, 3e-3, 6e-3),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defence:
+    """One row.
+
+    Attributes:
+        make: The recipe, from a schedule and a teacher (None where none is asked for).
+        teacher: The row that trains the teacher.
+        network: Instead of the backbone's own.
+        wrapped: Behind the saliency mask.
+    """
+
+    make: Callable[[Schedule, Teacher | None], Recipe | KeepingRecipe]
+    teacher: str = ""
+    network: Literal["", "spiking"] = ""
+    wrapped: bool = False
+
+
+def _plain(make: Callable[[Schedule], Recipe | KeepingRecipe]) -> Defence:
+    return Defence(make=lambda schedule, _: make(schedule))
+
+
+def _taught(by: str, make: Callable[[Schedule, Teacher], Recipe | KeepingRecipe]) -> Defence:
+    def made(schedule: Schedule, teacher: Teacher | None) -> Recipe | KeepingRecipe:
+        if teacher is None:
+            raise ValueError("expected a teacher, got none")
+        return make(schedule, teacher)
+
+    return Defence(make=made, teacher=by)
+
+
+def _wrapped(make: Callable[[Schedule], Recipe | KeepingRecipe]) -> Defence:
+    return Defence(make=lambda schedule, _: SgamRecipe(recipe=make(schedule)), wrapped=True)
+
+
+def amo(schedule: Schedule) -> AmoRecipe:
+    """Stored perturbations alone."""
+    return AmoRecipe(epsilon=EPSILON, schedule=schedule)
+
+
+def scor_pio_2(schedule: Schedule) -> AmoRecipe:
+    """SCOR-PIO 2.0 in its default configuration."""
+    return AmoRecipe.scor_pio_2(EPSILON, schedule=schedule)
+
+
+def as_described(schedule: Schedule, **changed: object) -> ScorpioRecipe:
+    """The method as the document describes it: salient pixels by integrated gradients from black,
+    exact products, the PSD penalty on.
+    """
+    ascent = QuadraticAscent(epsilon=EPSILON, steps=1, bounds=(0.0, 1.0))
+    described = Scorpio(
+        ascent=ascent,
+        mode="double-backward",
+        salience=Salience(method="integrated-gradients", baseline="zero", steps=2, share=0.3),
+        psd_weight=1.0,
+    )
+    return ScorpioRecipe(scorpio=replace(described, **changed), schedule=schedule)  # type: ignore[arg-type]
+
+
+def scorpio_v1(schedule: Schedule) -> ScorpioRecipe:
+    """SCORPIO as it was published."""
+    ascent = QuadraticAscent(epsilon=EPSILON, steps=1, bounds=(0.0, 1.0))
+    return ScorpioRecipe(scorpio=Scorpio.v1(ascent), schedule=schedule)
+
+
+DEFENCES: dict[str, Defence] = {
+    "standard": _plain(lambda s: StandardRecipe(schedule=s)),
+    "smoothed": _plain(lambda s: SmoothedRecipe(schedule=s)),
+    "fgsm-rs": _plain(lambda s: FgsmRsRecipe(epsilon=EPSILON, schedule=s)),
+    "n-fgsm": _plain(lambda s: NFgsmRecipe(epsilon=EPSILON, schedule=s)),
+    "pgd-7": _plain(lambda s: PgdRecipe(epsilon=EPSILON, schedule=s)),
+    "trades": _plain(lambda s: TradesRecipe(epsilon=EPSILON, schedule=s)),
+    "cure": _plain(lambda s: CureRecipe(schedule=s)),
+    "llr": _plain(lambda s: LlrRecipe(epsilon=EPSILON, schedule=s)),
+    "gradient-penalty": _plain(lambda s: GradientPenaltyRecipe(schedule=s)),
+    "grad-align": _plain(lambda s: GradAlignRecipe(epsilon=EPSILON, schedule=s)),
+    "saliency-guided": _plain(lambda s: SaliencyGuidedRecipe(schedule=s)),
+    "hot": _plain(lambda s: SmoothedRecipe(label_smoothing=0.0, temperature=20.0, schedule=s)),
+    "defensive-distillation": _taught(
+        "hot", lambda s, t: DistillationRecipe(teacher=t, temperature=20.0, schedule=s)
+    ),
+    "smoothing-distillation": _taught(
+        "standard",
+        lambda s, t: DistillationRecipe(teacher=t, temperature=4.0, hard_weight=0.5, schedule=s),
+    ),
+    "guided-distillation": _taught(
+        "pgd-7", lambda s, t: GuidedRecipe(epsilon=EPSILON, teacher=t, schedule=s)
+    ),
+    "spiking": Defence(make=lambda s, _: StandardRecipe(schedule=s), network="spiking"),
+    "scorpio-v1": _plain(scorpio_v1),
+    "as-described": _plain(as_described),
+    "amo": _plain(amo),
+    "scor-pio-2": _plain(scor_pio_2),
+    "amo-sgam": _wrapped(amo),
+    "scor-pio-2-sgam": _wrapped(scor_pio_2),
+}
+"""By name, in the order of the table."""
+
+
+def new_network(backbone: Backbone, defence: Defence, seed: int) -> nn.Module:
+    """The network of a row, with the first weights of a seed."""
+    made: nn.Module
+    if defence.network == "spiking":
+        made = SpikingNet(SpikingConfig(widths=(8, 16), time_steps=6), seed=seed)
+    elif backbone == "cnn":
+        made = ConvNet(ConvNetConfig(widths=(8, 16), hidden=64), seed=seed)
+    elif backbone == "vit":
+        made = ViT(ViTConfig(patch_side=7, width=48, depth=2, heads=4), seed=seed)
+    else:
+        made = HybridNet(HybridConfig(stem_widths=(8, 16, 32), depth=2), seed=seed)
+    return Sgam.wrap(made, channels=1, seed=seed) if defence.wrapped else made

@@ -1,0 +1,360 @@
+"""All defences on Fashion-MNIST, each with its own learning rate: what do they buy, at what price?
+
+    python -m benchmarks.defence_table                  # everything that is not measured yet: days
+    python -m benchmarks.defence_table --part finalists --minutes 30
+    python -m benchmarks.defence_table --tables         # what there is, and nothing else
+
+Linf 0.1, first 10 000 training images, 10 epochs. The learning rate of each defence and network is
+the one of three with the highest clean plus robust accuracy (suite `quick`) on 1000 other training
+images, seed 11. Every cell is a file in `results/defences`; the next run goes on, several may run
+at once.
+
+clean       all 10 000 test images
+robust      suite `standard`, first 2000 test images, or all of the finalists
+masking     the gate `gradient-masking` on 128 test images
+stability   mean cosine of integrated gradients (16 midpoints from black, of the predicted class) at
+            an image and at the same image under uniform noise of half the budget, 500 images
+deletion    how much faster the answer falls when pixels become black in the order of integrated
+            gradients than in random order, 500 images
+negative    share of 64 images with negative curvature along one of 4 directions, step 1.5 (L2)
+largest     median largest curvature of the loss, by differences over a step of 1 (L2)
+time        `--part times`: an epoch of 1000 images over one of standard training, in pairs
+memory      MB above the images, of the process that trained
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import astuple, dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from filelock import FileLock, Timeout
+from scipy.stats import t as student
+
+from benchmarks.defence_cells import CELLS, MEASURES, Cell, some
+from benchmarks.defence_recipes import BACKBONES, DEFENCES, RATES, Backbone, new_network
+from benchmarks.digit_study import write_result
+from benchmarks.fashion_models import Shelf
+from benchmarks.pairing import paired_ratio, run_rounds
+from fgmf.training import Schedule, Teacher, train
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TUNED = 11
+SEEDS = (11, 12, 13, 14, 15)
+FINALISTS = ("standard", "n-fgsm", "pgd-7", "amo", "scor-pio-2")
+TRANSFORMED = ("standard", "n-fgsm", "pgd-7", "scorpio-v1", "amo", "scor-pio-2", "scor-pio-2-sgam")
+LOOKS = ("clean", "masking", "stability", "deletion", "curvature")
+SOME, ALL = 2000, 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One thing that a cell lacks."""
+
+    cell: Cell
+    what: str
+    count: int = 0
+
+    @property
+    def done(self) -> bool:
+        return self.name in self.cell.found()
+
+    @property
+    def name(self) -> str:
+        """What a cell calls it."""
+        return f"{self.what} {self.count}" if self.count else self.what
+
+
+def tuned(backbone: Backbone, defence: str) -> float | None:
+    """The learning rate that was chosen, or None while a candidate is missing."""
+    scores = {}
+    for rate in RATES[backbone]:
+        cell = Cell(backbone=backbone, defence=defence, rate=rate, seed=TUNED)
+        known = cell.found().get("validation")
+        if known is None:
+            return None
+        scores[rate] = known["clean"] + known["robust"]
+    return max(scores, key=scores.__getitem__)
+
+
+def tuning(backbone: Backbone, names: tuple[str, ...]) -> Iterator[Task]:
+    for name in names:
+        for rate in RATES[backbone]:
+            cell = Cell(backbone=backbone, defence=name, rate=rate, seed=TUNED)
+            yield Task(cell=cell, what="validation")
+
+
+def rows(
+    backbone: Backbone,
+    names: tuple[str, ...],
+    seeds: tuple[int, ...],
+    *,
+    images: int = 10_000,
+    tested: int = SOME,
+) -> Iterator[Task]:
+    """What the table shows of some defences; only those that have a learning rate."""
+    for seed in seeds:
+        for name in names:
+            rate = tuned(backbone, name)
+            if rate is None:
+                continue
+            cell = Cell(backbone=backbone, defence=name, rate=rate, seed=seed, images=images)
+            for what in LOOKS:
+                yield Task(cell=cell, what=what)
+            yield Task(cell=cell, what="robust", count=tested)
+
+
+def tasks(part: str) -> Iterator[Task]:
+    """What a part of the study consists of, in order; each depends on what is done before."""
+    others = tuple(name for name in DEFENCES if name not in FINALISTS)
+    if part == "finalists":
+        yield from tuning("cnn", FINALISTS)
+        yield from rows("cnn", FINALISTS, SEEDS)
+        yield from rows("cnn", FINALISTS, SEEDS, tested=ALL)
+    if part == "others":
+        for name in others:
+            yield from tuning("cnn", (name,))
+            yield from rows("cnn", (name,), SEEDS[:3])
+    if part == "large":
+        yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000)
+        yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, tested=ALL)
+    for backbone in ("vit", "hybrid"):
+        if part == backbone:
+            yield from tuning(cast("Backbone", backbone), TRANSFORMED)
+            yield from rows(cast("Backbone", backbone), TRANSFORMED, SEEDS[:3])
+
+
+PARTS = ("finalists", "others", "large", "vit", "hybrid")
+
+
+def work(part: str, until: float, only: tuple[str, ...]) -> None:
+    """Do what is left, each cell in a process of its own, so that memory is its own."""
+    for cell, wanted in groupby(tasks(part), key=lambda task: task.cell):
+        lacking = [task.name for task in wanted if not task.done]
+        if time.monotonic() > until:
+            return
+        if not lacking or (only and cell.defence not in only):
+            continue
+        lock = Shelf.usual().folder / "defences" / f"{cell.path.stem}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=0):
+                command = [sys.executable, "-m", "benchmarks.defence_table", "--one"]
+                subprocess.run([*command, *map(str, astuple(cell)), *lacking], check=True)
+        except Timeout:
+            continue
+        found = {name: cell.found()[name] for name in lacking}
+        print(f"{cell.path.stem}: {json.dumps(found)}", flush=True)
+
+
+def one(words: list[str]) -> None:
+    """Tasks of one cell, in this process."""
+    backbone, defence, rate, seed, images, *wanted = words
+    tasks = [name.split() for name in wanted]
+    known = all(what in MEASURES for what, *_ in tasks)
+    if backbone not in BACKBONES or defence not in DEFENCES or not known:
+        raise SystemExit(f"expected a network, a defence and a measure, got {words}")
+    cell = Cell(
+        backbone=cast("Backbone", backbone),
+        defence=defence,
+        rate=float(rate),
+        seed=int(seed),
+        images=int(images),
+    )
+    for what, *count in tasks:
+        cell.measured(what, count=int(count[0]) if count else 0)
+
+
+def times(rounds: int) -> dict[str, Any]:
+    """An epoch of each defence over one of standard training, and standard over itself."""
+    samples = some("train", 0, 1000)
+    schedule = Schedule(epochs=1, peak_learning_rate=3e-3)
+
+    def epoch(name: str) -> float:
+        defence = DEFENCES[name]
+        network = new_network("cnn", defence, 1)
+        teacher = Teacher(name="first weights", model=new_network("cnn", DEFENCES["standard"], 2))
+        recipe = defence.make(schedule, teacher if defence.teacher else None)
+        begun = time.process_time()
+        train(network, samples, recipe, seed=1)
+        return time.process_time() - begun
+
+    contestants = {name: partial(epoch, name) for name in DEFENCES}
+    contestants["standard again"] = partial(epoch, "standard")
+    found = run_rounds(contestants, rounds=rounds)
+    ratios = {name: paired_ratio(name, found, floor="standard") for name in contestants}
+    beside = {name: paired_ratio(name, found, floor="pgd-7") for name in contestants}
+    return {
+        name: {
+            "over standard": [ratio.median, ratio.lower, ratio.upper],
+            "over pgd-7": [beside[name].median, beside[name].lower, beside[name].upper],
+        }
+        for name, ratio in ratios.items()
+    }
+
+
+def kept(backbone: Backbone, name: str, images: int) -> list[dict[str, Any]]:
+    """Cells of a row that have a robust accuracy, by seed."""
+    rate = tuned(backbone, name)
+    if rate is None:
+        return []
+    cells = [
+        Cell(backbone=backbone, defence=name, rate=rate, seed=seed, images=images).found()
+        | {"seed": seed, "rate": rate}
+        for seed in SEEDS
+    ]
+    return [cell for cell in cells if robust_of(cell) is not None]
+
+
+def robust_of(cell: dict[str, Any]) -> float | None:
+    """On all test images where that was measured, else on the first 2000."""
+    for count in (ALL, SOME):
+        if f"robust {count}" in cell:
+            return float(cell[f"robust {count}"]["share"])
+    return None
+
+
+def numbers(cells: list[dict[str, Any]], key: str) -> list[float]:
+    """One number of each cell that has it."""
+    path = key.split(".")
+    found = []
+    for cell in cells:
+        value: Any = cell
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        if value is not None:
+            found.append(float(value))
+    return found
+
+
+def mean(values: list[float], digits: int = 3) -> str:
+    return f"{statistics.fmean(values):.{digits}f}" if values else "-"
+
+
+def spread(values: list[float]) -> str:
+    """Mean, and lowest and highest seed."""
+    if len(values) < 2:
+        return mean(values)
+    return f"{mean(values)} ({min(values):.3f}-{max(values):.3f})"
+
+
+def table(backbone: Backbone, images: int) -> str:
+    lines = [
+        "| defence | rate | seeds | clean | robust | test images | masking | stability | deletion "
+        "| negative | largest | seconds | memory |",
+        "|" + " --- |" * 13,
+    ]
+    for name in DEFENCES:
+        cells = kept(backbone, name, images)
+        if not cells:
+            continue
+        tested = min(ALL if f"robust {ALL}" in cell else SOME for cell in cells)
+        outcomes = [cell["masking"]["outcome"] for cell in cells if "masking" in cell]
+        flagged = sum(outcome != "pass" for outcome in outcomes)
+        robust = [value for cell in cells if (value := robust_of(cell)) is not None]
+        lines.append(
+            f"| {name} | {cells[0]['rate']:g} | {len(cells)} | {mean(numbers(cells, 'clean'))} "
+            f"| {spread(robust)} | {tested} | {flagged} of {len(outcomes)} "
+            f"| {spread(numbers(cells, 'stability'))} "
+            f"| {mean(numbers(cells, 'deletion.gain'))} "
+            f"| {mean(numbers(cells, 'curvature.negative'), 2)} "
+            f"| {mean(numbers(cells, 'curvature.largest'), 2)} "
+            f"| {mean(numbers(cells, 'training.seconds'), 0)} "
+            f"| {mean(numbers(cells, 'training.peak memory, MB above the images'), 0)} |"
+        )
+    return "\n".join(lines)
+
+
+def paired(backbone: Backbone, images: int, mine: str, other: str) -> dict[str, Any]:
+    """Differences seed by seed, with the 95 % interval of their mean (Student's t)."""
+    first = {cell["seed"]: cell for cell in kept(backbone, mine, images)}
+    second = {cell["seed"]: cell for cell in kept(backbone, other, images)}
+    both = sorted(set(first) & set(second))
+    readers = {
+        "robust": robust_of,
+        "clean": lambda cell: cell.get("clean"),
+        "stability": lambda cell: cell.get("stability"),
+        "deletion": lambda cell: cell.get("deletion", {}).get("gain"),
+    }
+    found: dict[str, Any] = {"seeds": both}
+    for what, read in readers.items():
+        pairs = [(read(first[seed]), read(second[seed])) for seed in both]
+        differences = [a - b for a, b in pairs if a is not None and b is not None]
+        if len(differences) < 2:
+            continue
+        middle = statistics.fmean(differences)
+        half = statistics.stdev(differences) / math.sqrt(len(differences))
+        half *= float(student.ppf(0.975, len(differences) - 1))
+        found[what] = [middle, middle - half, middle + half]
+    return found
+
+
+def differences(backbone: Backbone, images: int) -> dict[str, Any]:
+    pairs = [("scor-pio-2", other) for other in ("pgd-7", "n-fgsm", "amo")] + [("amo", "pgd-7")]
+    return {f"{mine} - {other}": paired(backbone, images, mine, other) for mine, other in pairs}
+
+
+def show() -> dict[str, Any]:
+    """Print all tables that have rows."""
+    result: dict[str, Any] = {}
+    for backbone in BACKBONES:
+        for images in (10_000, 60_000):
+            text = table(backbone, images)
+            if text.count("\n") < 2:
+                continue
+            print(f"\n{backbone}, {images} training images\n\n{text}\n")
+            result[f"{backbone} {images}"] = found = differences(backbone, images)
+            for pair, values in found.items():
+                for what in ("robust", "clean", "stability", "deletion"):
+                    if what in values:
+                        middle, lower, upper = values[what]
+                        seeds = len(values["seeds"])
+                        print(
+                            f"{pair}, {what}: {middle:+.4f} [{lower:+.4f}, {upper:+.4f}], "
+                            f"{seeds} seeds"
+                        )
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--part", choices=(*PARTS, "times"), nargs="*", default=PARTS)
+    parser.add_argument("--only", nargs="+", default=(), choices=tuple(DEFENCES), metavar="NAME")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so long")
+    parser.add_argument("--tables", action="store_true", help="measure nothing")
+    parser.add_argument("--rounds", type=int, default=7, help="of times")
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help="write differences, or times, as JSON")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.one:
+        one(options.one)
+        return
+    until = time.monotonic() + 60 * options.minutes
+    found: dict[str, Any]
+    if "times" in options.part:
+        found = times(options.rounds)
+        print(json.dumps(found, indent=1))
+    else:
+        for part in () if options.tables else options.part:
+            work(part, until, tuple(options.only))
+        found = show()
+        print(f"cells: {len(list(CELLS.glob('*.json')))} in {CELLS.name}")
+    if options.output is not None:
+        write_result(options.output, "defence_table", found)
+
+
+if __name__ == "__main__":
+    main()

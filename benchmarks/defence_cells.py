@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.defence_recipes import DEFENCES, EPOCHS, EPSILON, Backbone, new_network
+from benchmarks.defence_recipes import EPOCHS, EPSILON, ROWS, Backbone, new_network
 from benchmarks.fashion_models import Shelf
 from benchmarks.training_recipes import integrated, measure_clean, stability
 from fgmf.canonical import write_atomically
@@ -35,6 +35,7 @@ from fgmf.datasets import Samples, fashion_mnist
 from fgmf.faithfulness.measuring import measure_metric
 from fgmf.faithfulness.scores import ExplainedImages, MetricPlan
 from fgmf.gates import GradientMaskingGate, RobustnessGate
+from fgmf.sgam import VARIANTS, Sgam
 from fgmf.training import Schedule, Teacher, train
 from fgmf.verdict import Outcome
 
@@ -77,7 +78,7 @@ class Cell:
 
     def recipe(self) -> Recipe | KeepingRecipe:
         """What it is trained by; trains the teacher where it needs one."""
-        defence = DEFENCES[self.defence]
+        defence = ROWS[self.defence]
         schedule = Schedule(epochs=EPOCHS, peak_learning_rate=self.rate)
         if not defence.teacher:
             return defence.make(schedule, None)
@@ -96,13 +97,14 @@ class Cell:
         return Shelf.usual().folder / "defences" / f"{self._name()}.safetensors"
 
     def _name(self) -> str:
-        network = new_network(self.backbone, DEFENCES[self.defence], 0)
+        network = new_network(self.backbone, ROWS[self.defence], 0)
         schedule = Schedule(epochs=EPOCHS, peak_learning_rate=self.rate)
-        teacher = Teacher(name=DEFENCES[self.defence].teacher, model=network)
-        words = f"{DEFENCES[self.defence].make(schedule, teacher)!r} {network!r} {self.images}"
+        teacher = Teacher(name=ROWS[self.defence].teacher, model=network)
+        words = f"{ROWS[self.defence].make(schedule, teacher)!r} {network!r} {self.images}"
         digest = hashlib.sha256(words.encode()).hexdigest()[:8]
         rate = f"{self.rate:g}"
-        return f"{self.backbone}-{self.defence}-{self.images}-{rate}-{self.seed}-{digest}"
+        row = self.defence.replace(", ", "-").replace(" ", "-")
+        return f"{self.backbone}-{row}-{self.images}-{rate}-{self.seed}-{digest}"
 
     def found(self) -> dict[str, Any]:
         """What is known of it."""
@@ -116,7 +118,7 @@ class Cell:
         known = self.found()
         if "training" in known and self.weights.is_file():
             return
-        network = new_network(self.backbone, DEFENCES[self.defence], self.seed)
+        network = new_network(self.backbone, ROWS[self.defence], self.seed)
         recipe = self.recipe()
         samples = some("train", 0, self.images)
         before = _peak_memory(forget=True)
@@ -140,7 +142,7 @@ class Cell:
 
     def model(self) -> nn.Module:
         """The trained network, frozen."""
-        network = new_network(self.backbone, DEFENCES[self.defence], self.seed)
+        network = new_network(self.backbone, ROWS[self.defence], self.seed)
         network.load_state_dict(load_file(self.weights))
         return network.eval().requires_grad_(requires_grad=False)
 
@@ -252,6 +254,18 @@ def _curvature(model: nn.Module, _: int) -> dict[str, float]:
     return {"negative": negative, "largest": float(largest.median())}
 
 
+def _variants(model: nn.Module, count: int) -> dict[str, float]:
+    """Robust accuracy of every variant of the mask on the same weights, each attacked itself."""
+    if not isinstance(model, Sgam):
+        raise TypeError(f"expected a model behind a saliency mask, got {type(model).__name__}")
+    model.layer.record_mean_saliency(some("train", 0, 2000).images)
+    found = {}
+    for variant in VARIANTS:
+        model.layer.use_variant(variant)
+        found[variant] = _test(model, count)["share"]
+    return found
+
+
 MEASURES: dict[str, Callable[[nn.Module, int], Any]] = {
     "validation": _validation,
     "clean": _clean,
@@ -260,4 +274,5 @@ MEASURES: dict[str, Callable[[nn.Module, int], Any]] = {
     "stability": _stable,
     "deletion": _deletion,
     "curvature": _curvature,
+    "variants": _variants,
 }

@@ -19,7 +19,7 @@ from fgmf.backbones import (
     ViT,
     ViTConfig,
 )
-from fgmf.scorpio import QuadraticAscent, Salience, Scorpio
+from fgmf.scorpio import PathCurvature, QuadraticAscent, Salience, Scorpio
 from fgmf.sgam import Sgam
 from fgmf.training import (
     AmoRecipe,
@@ -55,7 +55,7 @@ EPOCHS = 10
 Backbone = Literal["cnn", "vit", "hybrid"]
 BACKBONES: tuple[Backbone, ...] = ("cnn", "vit", "hybrid")
 RATES: dict[Backbone, tuple[float, ...]] = {
-    "cnn": (6e-3, 1.2e-2, 2.4e-2),
+    "cnn": (1.2e-2, 2.4e-2, 4.8e-2, 9.6e-2),
     "vit": (1.5e-3, 3e-3, 6e-3),
     "hybrid": (1.5e-3, 3e-3, 6e-3),
 }
@@ -70,12 +70,14 @@ class Defence:
         teacher: The row that trains the teacher.
         network: Instead of the backbone's own.
         wrapped: Behind the saliency mask.
+        rate_of: The row whose learning rate it takes; its own was not chosen.
     """
 
     make: Callable[[Schedule, Teacher | None], Recipe | KeepingRecipe]
     teacher: str = ""
     network: Literal["", "spiking"] = ""
     wrapped: bool = False
+    rate_of: str = ""
 
 
 def _plain(make: Callable[[Schedule], Recipe | KeepingRecipe]) -> Defence:
@@ -157,6 +159,67 @@ DEFENCES: dict[str, Defence] = {
     "scor-pio-2-sgam": _wrapped(scor_pio_2),
 }
 """By name, in the order of the table."""
+
+
+def _described(**changed: object) -> Defence:
+    return Defence(make=lambda s, _: as_described(s, **changed), rate_of="as-described")
+
+
+def _described_salience(**changed: object) -> Defence:
+    described = as_described(Schedule()).scorpio.salience
+    if described is None:
+        raise ValueError("the method as described is salient")
+    return _described(salience=replace(described, **changed))  # type: ignore[arg-type]
+
+
+def _path(every: int = 1, share: float = 0.25, **chosen: object) -> Defence:
+    path = PathCurvature(**chosen)  # type: ignore[arg-type]
+    return Defence(
+        make=lambda s, _: replace(scor_pio_2(s), path=path, every=every, share=share),
+        rate_of="scor-pio-2",
+    )
+
+
+def _terms(**weights: float) -> Defence:
+    """The document's terms instead of the path's, every fourth update."""
+    return Defence(
+        make=lambda s, _: replace(
+            AmoRecipe.scor_pio_2(EPSILON, path_weight=0.0, schedule=s, **weights), every=4
+        ),
+        rate_of="scor-pio-2",
+    )
+
+
+def _ascent(steps: int) -> QuadraticAscent:
+    return QuadraticAscent(epsilon=EPSILON, steps=steps, bounds=(0.0, 1.0))
+
+
+ABLATIONS: dict[str, Defence] = {
+    "described, q 0.6": _described_salience(share=0.6),
+    "described, q 1": _described(salience=None),
+    "described, K 0": _described(ascent=_ascent(0)),
+    "described, K 3": _described(ascent=_ascent(3)),
+    "described, secant": _described(mode="finite-difference"),
+    "described, no PSD": _described(psd_weight=0.0),
+    "described, IG from noise": _described_salience(baseline="noise"),
+    "described, IG from blur": _described_salience(baseline="blur"),
+    "described, IG 8 steps": _described_salience(steps=8),
+    "described, gradient": _described_salience(method="gradient"),
+    "path 0": _path(weight=0.0),
+    "path 0.02": _path(weight=0.02),
+    "path 0.1": _path(weight=0.1),
+    "path, half as much noise": _path(noise=0.25),
+    "path, twice as much noise": _path(noise=1.0),
+    "path from noise": _path(baseline="noise"),
+    "path from blur": _path(baseline="blur"),
+    "path every 2": _path(every=2, share=0.5),
+    "rise": _terms(weight=0.3),
+    "psd": _terms(psd_weight=0.1),
+    "keep": _terms(keep_weight=0.3),
+    "rise, psd, keep": _terms(weight=0.3, psd_weight=0.1, keep_weight=0.3),
+}
+"""One thing changed in `as-described` or `scor-pio-2`."""
+ROWS = DEFENCES | ABLATIONS
 
 
 def new_network(backbone: Backbone, defence: Defence, seed: int) -> nn.Module:

@@ -5,7 +5,7 @@
     python -m benchmarks.defence_table --tables         # what there is, and nothing else
 
 Linf 0.1, first 10 000 training images, 10 epochs. The learning rate of each defence and network is
-the one of three with the highest clean plus robust accuracy (suite `quick`) on 1000 other training
+the one of `RATES` with the highest clean plus robust accuracy (suite `quick`) on 1000 other training
 images, seed 11. Every cell is a file in `results/defences`; the next run goes on, several may run
 at once.
 
@@ -19,6 +19,7 @@ deletion    how much faster the answer falls when pixels become black in the ord
 negative    share of 64 images with negative curvature along one of 4 directions, step 1.5 (L2)
 largest     median largest curvature of the loss, by differences over a step of 1 (L2)
 time        `--part times`: an epoch of 1000 images over one of standard training, in pairs
+variants    robust accuracy of each variant of the mask, first 1000 test images
 memory      MB above the images, of the process that trained
 """
 
@@ -42,21 +43,29 @@ from filelock import FileLock, Timeout
 from scipy.stats import t as student
 
 from benchmarks.defence_cells import CELLS, MEASURES, Cell, some
-from benchmarks.defence_recipes import BACKBONES, DEFENCES, RATES, Backbone, new_network
+from benchmarks.defence_recipes import (
+    ABLATIONS,
+    BACKBONES,
+    DEFENCES,
+    RATES,
+    ROWS,
+    Backbone,
+    new_network,
+)
 from benchmarks.digit_study import write_result
 from benchmarks.fashion_models import Shelf
 from benchmarks.pairing import paired_ratio, run_rounds
 from fgmf.training import Schedule, Teacher, train
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TUNED = 11
 SEEDS = (11, 12, 13, 14, 15)
 FINALISTS = ("standard", "n-fgsm", "pgd-7", "amo", "scor-pio-2")
 TRANSFORMED = ("standard", "n-fgsm", "pgd-7", "scorpio-v1", "amo", "scor-pio-2", "scor-pio-2-sgam")
 LOOKS = ("clean", "masking", "stability", "deletion", "curvature")
-SOME, ALL = 2000, 10_000
+SOME, ALL, VARIED = 2000, 10_000, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +88,7 @@ class Task:
 
 def tuned(backbone: Backbone, defence: str) -> float | None:
     """The learning rate that was chosen, or None while a candidate is missing."""
+    defence = ROWS[defence].rate_of or defence
     scores = {}
     for rate in RATES[backbone]:
         cell = Cell(backbone=backbone, defence=defence, rate=rate, seed=TUNED)
@@ -116,32 +126,50 @@ def rows(
             yield Task(cell=cell, what="robust", count=tested)
 
 
-def tasks(part: str) -> Iterator[Task]:
-    """What a part of the study consists of, in order; each depends on what is done before."""
-    others = tuple(name for name in DEFENCES if name not in FINALISTS)
-    if part == "finalists":
-        yield from tuning("cnn", FINALISTS)
-        yield from rows("cnn", FINALISTS, SEEDS)
-        yield from rows("cnn", FINALISTS, SEEDS, tested=ALL)
-    if part == "others":
-        for name in others:
+def _finalists() -> Iterator[Task]:
+    yield from tuning("cnn", FINALISTS)
+    yield from rows("cnn", FINALISTS, SEEDS)
+    yield from rows("cnn", FINALISTS, SEEDS, tested=ALL)
+
+
+def _others() -> Iterator[Task]:
+    for name in DEFENCES:
+        if name not in FINALISTS:
             yield from tuning("cnn", (name,))
             yield from rows("cnn", (name,), SEEDS[:3])
-    if part == "large":
-        yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000)
-        yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, tested=ALL)
-    for backbone in ("vit", "hybrid"):
-        if part == backbone:
-            yield from tuning(cast("Backbone", backbone), TRANSFORMED)
-            yield from rows(cast("Backbone", backbone), TRANSFORMED, SEEDS[:3])
 
 
-PARTS = ("finalists", "others", "large", "vit", "hybrid")
+def _ablation() -> Iterator[Task]:
+    yield from rows("cnn", tuple(ABLATIONS), SEEDS[:1])
+    for name in ("amo-sgam", "scor-pio-2-sgam"):
+        for task in rows("cnn", (name,), SEEDS[:3]):
+            yield Task(cell=task.cell, what="variants", count=VARIED)
+
+
+def _large() -> Iterator[Task]:
+    yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000)
+    yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, tested=ALL)
+
+
+def _transformed(backbone: Backbone) -> Iterator[Task]:
+    yield from tuning(backbone, TRANSFORMED)
+    yield from rows(backbone, TRANSFORMED, SEEDS[:3])
+
+
+PARTS: dict[str, Callable[[], Iterator[Task]]] = {
+    "finalists": _finalists,
+    "others": _others,
+    "ablation": _ablation,
+    "large": _large,
+    "vit": partial(_transformed, "vit"),
+    "hybrid": partial(_transformed, "hybrid"),
+}
+"""Tasks in order; each depends on what is done before."""
 
 
 def work(part: str, until: float, only: tuple[str, ...]) -> None:
     """Do what is left, each cell in a process of its own, so that memory is its own."""
-    for cell, wanted in groupby(tasks(part), key=lambda task: task.cell):
+    for cell, wanted in groupby(PARTS[part](), key=lambda task: task.cell):
         lacking = [task.name for task in wanted if not task.done]
         if time.monotonic() > until:
             return
@@ -164,7 +192,7 @@ def one(words: list[str]) -> None:
     backbone, defence, rate, seed, images, *wanted = words
     tasks = [name.split() for name in wanted]
     known = all(what in MEASURES for what, *_ in tasks)
-    if backbone not in BACKBONES or defence not in DEFENCES or not known:
+    if backbone not in BACKBONES or defence not in ROWS or not known:
         raise SystemExit(f"expected a network, a defence and a measure, got {words}")
     cell = Cell(
         backbone=cast("Backbone", backbone),
@@ -256,7 +284,7 @@ def table(backbone: Backbone, images: int) -> str:
         "| negative | largest | seconds | memory |",
         "|" + " --- |" * 13,
     ]
-    for name in DEFENCES:
+    for name in ROWS:
         cells = kept(backbone, name, images)
         if not cells:
             continue
@@ -330,8 +358,8 @@ def show() -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--part", choices=(*PARTS, "times"), nargs="*", default=PARTS)
-    parser.add_argument("--only", nargs="+", default=(), choices=tuple(DEFENCES), metavar="NAME")
+    parser.add_argument("--part", choices=(*PARTS, "times"), nargs="*", default=tuple(PARTS))
+    parser.add_argument("--only", nargs="+", default=(), choices=tuple(ROWS), metavar="NAME")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so long")
     parser.add_argument("--tables", action="store_true", help="measure nothing")
     parser.add_argument("--rounds", type=int, default=7, help="of times")

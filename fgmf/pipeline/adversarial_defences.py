@@ -122,7 +122,10 @@ class ScorPio2Table(AmoTable):
     """
 
     name: Literal["scor-pio-2"]  # type: ignore[assignment]
-    path_weight: NotNegative = 0.03
+    noise: NotNegative = 1.0
+    step: Positive = 1.0
+    label_smoothing: BelowOne = 0.0
+    path_weight: NotNegative = 0.005
     path_noise: Positive = 0.5
     path_baseline: Literal["zero", "noise", "blur"] = "zero"
     weight: NotNegative = 0.0

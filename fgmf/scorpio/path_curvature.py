@@ -48,7 +48,7 @@ class PathCurvature:
         et al. (2019, CURE); both look at the loss around images, and differentiate gradients.
     """
 
-    weight: float = 0.03
+    weight: float = 0.005
     noise: float = 0.5
     baseline: Baseline = "zero"
 

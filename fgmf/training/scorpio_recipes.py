@@ -145,7 +145,7 @@ class AmoRecipe:
         cls,
         epsilon: float,
         *,
-        path_weight: float = 0.03,
+        path_weight: float = 0.005,
         weight: float = 0.0,
         psd_weight: float = 0.0,
         keep_weight: float = 0.0,
@@ -153,7 +153,8 @@ class AmoRecipe:
     ) -> AmoRecipe:
         """SCOR-PIO 2.0: AMO with curvature along the path of integrated gradients.
 
-        The terms of the document besides (rise, PSD, keeping) are there and off: they have not
+        Besides the term, perturbations are refreshed by more noise and a shorter step, and labels
+        are not smoothed: both keep explanations closer to those of PGD's networks. The terms of the document besides (rise, PSD, keeping) are there and off: they have not
         earned their time (docs/measurements-training.md).
 
         Args:
@@ -174,7 +175,14 @@ class AmoRecipe:
                 keep_weight=keep_weight,
             )
         path = PathCurvature(weight=path_weight) if path_weight > 0 else None
-        return cls(epsilon=epsilon, path=path, penalty=penalty, schedule=schedule or Schedule())
+        return cls(
+            epsilon=epsilon,
+            amortised=Amortised(noise=1.0, step=1.0),
+            label_smoothing=0.0,
+            path=path,
+            penalty=penalty,
+            schedule=schedule or Schedule(),
+        )
 
     @property
     def passes(self) -> tuple[float, float]:

@@ -5,8 +5,8 @@
     python -m benchmarks.defence_table --tables         # what there is, and nothing else
 
 Linf 0.1, first 10 000 training images, 10 epochs. The learning rate of each defence and network is
-the one of `RATES` with the highest clean plus robust accuracy (suite `quick`) on 1000 other training
-images, seed 11. Every cell is a file in `results/defences`; the next run goes on, several may run
+the one of `RATES` with the highest clean plus robust accuracy (suite `quick`) on 1000 other
+training images, seed 11. Every cell is a file in `results/defences`; the next run goes on, several may run
 at once.
 
 clean       all 10 000 test images

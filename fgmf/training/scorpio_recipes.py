@@ -153,9 +153,10 @@ class AmoRecipe:
     ) -> AmoRecipe:
         """SCOR-PIO 2.0: AMO with curvature along the path of integrated gradients.
 
-        Besides the term, perturbations are refreshed by more noise and a shorter step, and labels
-        are not smoothed: both keep explanations closer to those of PGD's networks. The terms of the document besides (rise, PSD, keeping) are there and off: they have not
-        earned their time (docs/measurements-training.md).
+        Perturbations are refreshed by more noise and a shorter step than AMO's, and labels are not
+        smoothed: both keep explanations closer to those of networks that PGD trained. The terms of
+        the document (rise, PSD, keeping) are there and off: they have not earned their time
+        (docs/measurements-training.md).
 
         Args:
             epsilon: Budget in the units of [0, 1].

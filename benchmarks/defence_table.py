@@ -6,8 +6,8 @@
 
 Linf 0.1, first 10 000 training images, 10 epochs. The learning rate of each defence and network is
 the one of `RATES` with the highest clean plus robust accuracy (suite `quick`) on 1000 other
-training images, seed 11. Every cell is a file in `results/defences`; the next run goes on, several may run
-at once.
+training images, seed 11. Every cell is a file in `results/defences`; the next run goes on, several
+may run at once.
 
 clean       all 10 000 test images
 robust      suite `standard`, first 2000 test images, or all of the finalists

@@ -124,7 +124,8 @@ def render_summary(rows: Sequence[Row], compared: Sequence[Difference], referenc
     head = ["backbone", "defence", "threat", "seeds", *columns]
     lines = [f"| {' | '.join(map(escaped, head))} |", f"|{' --- |' * len(head)}"]
     for row in rows:
-        count = max((len(values) for values in row.values.values()), default=0)
+        counts = [len(values) for values in row.values.values()]
+        count = max(counts + [sum(each.values()) for each in row.outcomes.values()], default=0)
         seeds = f"{count}, {len(row.missing)} MISSING" if row.missing else str(count)
         cells = [row.backbone, row.defence, row.threat, seeds]
         cells += [_shown(row, column) for column in columns]
@@ -156,7 +157,8 @@ def _row(result: CellResult) -> Row:
     values: dict[str, dict[int, float]] = {CLEAN: {}}
     outcomes: dict[str, Counter[str]] = {}
     for run in result.runs:
-        for verdict in run.verdicts:
+        # Clean accuracy on the images of a robustness gate, where there is one: they are the most.
+        for verdict in sorted(run.verdicts, key=lambda each: each.kind != "robustness"):
             if verdict.kind == "gradient-masking":
                 outcomes.setdefault(verdict.gate, Counter())[verdict.outcome.upper()] += 1
             else:
@@ -174,7 +176,7 @@ def _row(result: CellResult) -> Row:
         defence=result.cell.defence,
         threat=result.cell.threat,
         values={column: each for column, each in values.items() if each},
-        outcomes=outcomes,
+        outcomes={gate: dict(counts) for gate, counts in outcomes.items()},
         missing={run.run.seed: run.missing for run in result.runs if run.missing},
     )
 

@@ -6,6 +6,7 @@ import configparser
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -24,11 +25,14 @@ from fgmf.matrix import (
     read_matrix,
     render_plot,
     render_runs,
+    render_summary,
     summarise,
+    summary_document,
     write_run,
 )
 from fgmf.matrix.cells import toml_of
 from fgmf.pipeline.loading import load_recipe_file
+from fgmf.verdict import Outcome, Verdict
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "matrix.md").read_text()
@@ -155,6 +159,50 @@ def test_what_is_whole_is_not_made_again(tmp_path: Path) -> None:
     matrix_in(tmp_path, SMALL.replace("images = 60", "images = 61"))
     assert "measured before" not in run("run", str(path), "cnn-standard-linf").stdout
     assert first.report.stat().st_mtime_ns != kept
+
+
+def test_masking_verdicts_are_counted(tmp_path: Path) -> None:
+    matrix = read_matrix(matrix_in(tmp_path))
+    cells = []
+    for result, outcomes in zip(collect(matrix), ("pass pass", "fail pass"), strict=True):
+        runs = [
+            replace(
+                run,
+                missing="",
+                verdicts=(
+                    Verdict(
+                        gate="masking",
+                        kind="gradient-masking",
+                        outcome=Outcome(outcome),
+                        reason="",
+                        measured=0.1,
+                        evidence={"clean_accuracy": 0.1},
+                    ),
+                    Verdict(
+                        gate="robust",
+                        kind="robustness",
+                        outcome=Outcome.PASS,
+                        reason="",
+                        measured=0.5,
+                        evidence={"clean_accuracy": 0.9},
+                    ),
+                ),
+            )
+            for run, outcome in zip(result.runs, outcomes.split(), strict=True)
+        ]
+        cells.append(replace(result, runs=tuple(runs)))
+    rows = summarise(matrix, cells)
+    document = json.loads(summary_document(rows, differences(matrix, rows), "standard"))
+    assert [cell["outcomes"] for cell in document["cells"]] == [
+        {"masking": {"PASS": 2}},
+        {"masking": {"FAIL": 1, "PASS": 1}},
+    ]
+    assert [set(row.values["clean"].values()) for row in rows] == [{0.9}, {0.9}]
+    table = render_summary(rows, [], "standard")
+    assert table.splitlines()[0].endswith("| seeds | clean | robust | masking |")
+    assert table.splitlines()[3].endswith(
+        "| 2 | 0.900 (0.900-0.900) | 0.500 (0.500-0.500) | 1 FAIL, 1 PASS |"
+    )
 
 
 def test_differences_are_paired_by_seed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fgmf.canonical import tensor_digest
 from fgmf.gates.examples import library_versions
+from fgmf.gradient_masking.judge import breakdown
 from fgmf.gradient_masking.mechanisms import MEANINGS, REMEDIES
 
 if TYPE_CHECKING:
@@ -44,14 +45,20 @@ def reason_of_masking(
             f"nothing; {accuracies}"
         )
     if judgement.finding == "undecided":
-        why = (
-            f"{len(measurement.right)} images are too few to show a gap"
-            if measurement.complete
-            else "max_seconds ran out"
-        )
+        why = _undecided(measurement)
         return f"{words}{why}; {accuracies}"
     shown = "" if widest is None else f" (gap {_gap(widest)}, not shown to be above {min_gap:g})"
     return f"{words}{accuracies}{shown}"
+
+
+def _undecided(measurement: MaskingMeasurement) -> str:
+    if not measurement.complete:
+        looked = bool(measurement.naive or measurement.counterattacks)
+        return "max_seconds ran out" if looked else "none of the scouts is right without an attack"
+    why = breakdown(measurement)
+    if why:
+        return f"the counter-attacks could not be carried out ({why})"
+    return f"{len(measurement.right)} images are too few to show a gap"
 
 
 def _accuracies(measurement: MaskingMeasurement, widest: Gap | None) -> str:

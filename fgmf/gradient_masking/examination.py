@@ -30,10 +30,11 @@ from fgmf.classifier.state import ModelSnapshot
 from fgmf.classifier.steadiness import refuse_nonfinite
 from fgmf.errors import BudgetSpent, InvalidInput
 from fgmf.gradient_masking.answers import find_traits, probe_form
+from fgmf.gradient_masking.constancy import Revisits, probe_beside
 from fgmf.gradient_masking.countering import Assault, Countering
 from fgmf.gradient_masking.deciding import Deciding
 from fgmf.gradient_masking.examined import Examined, Traits, exact_copies
-from fgmf.gradient_masking.judge import ITERATIVE, ONE_STEP, judge_masking
+from fgmf.gradient_masking.judge import ITERATIVE, MARGIN, judge_masking
 from fgmf.gradient_masking.league import (
     Ground,
     estimated,
@@ -41,11 +42,8 @@ from fgmf.gradient_masking.league import (
     transferred,
 )
 from fgmf.gradient_masking.members import probe_members
-from fgmf.gradient_masking.naive import FORTY_STEPS
-from fgmf.gradient_masking.naive import ONE_STEP as ONE_STEP_ASCENT
 from fgmf.gradient_masking.naive_runs import NaiveSide
-from fgmf.gradient_masking.one_step import look_at_one_step, lower_along
-from fgmf.gradient_masking.paths import probe_path
+from fgmf.gradient_masking.one_step import lower_along
 from fgmf.gradient_masking.probing import probe_budgets, probe_gradients
 from fgmf.gradient_masking.repairing import repaired_sources
 from fgmf.gradient_masking.suite_runs import suite_outcome
@@ -134,7 +132,6 @@ class _Examination:
         order = image_generator(plan.seed, "scouts").permutation(len(images))
         self._scouts = torch.tensor(sorted(order[: plan.scouts].tolist()))
         self._symptoms: list[Symptom] = []
-        self._ray: torch.Tensor | None = None
         self._complete = True
         self._suite_gain = self._square_gain = 0
         self._explained = False
@@ -152,11 +149,15 @@ class _Examination:
         )
         self._naive = NaiveSide(state=self._state, live=self._live)
         self._scouts = self._scouts[self._state.right[self._scouts] > 0]
-        if len(self._live) and len(self._scouts):
+        self._complete = len(self._scouts) > 0
+        if self._complete:
+            self._revisits = Revisits(self._all.of(self._scouts))
             try:
                 self._examine(first)
             except BudgetSpent:
                 self._complete = False
+            self._revisits.ask()
+            self._symptoms += self._revisits.symptoms()
         self._state.settle()
         missed = torch.zeros(len(self._all), dtype=torch.bool)
         for outcome in self._naive.outcomes[:2]:
@@ -173,8 +174,11 @@ class _Examination:
 
     def _examine(self, first: Logits) -> None:
         self._symptoms.append(probe_form(first))
+        if not self._all.traits.random:
+            self._symptoms.append(probe_beside(self._all.of(self._scouts)))
         self._say("naive attacks")
-        self._run_naive()
+        if self._classifier.gradient_available:
+            self._symptoms += self._naive.begin()
         scouts = self._all.of(self._scouts)
         exact, free = exact_copies(self._all, scouts.images[:4])
         self._say("probes")
@@ -193,21 +197,9 @@ class _Examination:
         self._counter(ground)
         self._prove_on_draws()
 
-    def _run_naive(self) -> None:
-        if not self._classifier.gradient_available:
-            return
-        self._naive.attack(ONE_STEP, ONE_STEP_ASCENT)
-        path = self._naive.attack(ITERATIVE, FORTY_STEPS)
-        live = self._live
-        fgsm, pgd = self._naive.outcomes
-        self._symptoms += probe_path(path, pgd.right[live], fgsm.right[live])
-        if self._all.traits.random:
-            return  # the least of many shares of draws would be too low
-        self._ray, found = look_at_one_step(self._all, live, self._scouts, (fgsm, pgd))
-        self._symptoms += found
-
     def _probe(self, scouts: Examined, exact: Classifier) -> None:
         self._symptoms += probe_gradients(scouts, exact)
+        self._symptoms += self._naive.look_at_turning(self._scouts, self._symptoms)
         if not self._nothing_to_hide():
             self._symptoms += probe_budgets(scouts, exact, self._scouts, self._naive.outcomes[1])
 
@@ -225,9 +217,11 @@ class _Examination:
 
     def _counter(self, ground: Ground) -> None:
         """Try sources on the scouts; what breaks some is run on all images, until it is proof."""
-        if self._try_all(gradient_sources(ground)):
-            return
-        if ground.suspect and self._try_all(self._repairs(ground)):
+        proven = self._try_all(gradient_sources(ground))
+        alarmed = any(symptom.stands and symptom.alarming for symptom in self._symptoms)
+        if ground.suspect and (alarmed or not proven):  # half of the truth is soon proven
+            proven |= self._try_all(self._repairs(ground))
+        if proven:
             return
         if self._square(ground):
             return
@@ -272,7 +266,9 @@ class _Examination:
             return True
         self._say(source.name)
         gain = self._state.follow(source, self._scouts, scouting=True)
-        if source.name.startswith("margin"):
+        if source.name.startswith(MARGIN):
+            if self._state.records[-1].failure and source.name != MARGIN:  # the copy's, perhaps
+                return self._try(replace(source, name=MARGIN, logits=self._all.logits))
             gain += self._suite_gain  # the suite follows margins, too
         if not self._worth_all(gain) or self._out_of_time():
             return False
@@ -283,8 +279,8 @@ class _Examination:
         self._state.follow(source, rows, scouting=False)
         if not self._proven():
             return False
-        if self._ray is not None:  # what would FGSM have found with this gradient?
-            lower_along(self._all, self._live, source.logits, self._ray)
+        if self._naive.ray is not None:  # what would FGSM have found with this gradient?
+            lower_along(self._all, self._live, source.logits, self._naive.ray)
         return True
 
     def _worth_all(self, gain: int) -> bool:
@@ -380,6 +376,8 @@ class _Examination:
         return over
 
     def _say(self, what: str) -> None:
+        """Tell what begins, and look whether the model still answers as it did."""
+        self._revisits.ask()
         if self._plan.on_progress is not None:
             self._plan.on_progress(len(self._state.records), 10, what)
 
@@ -389,7 +387,7 @@ class _Examination:
             labels=self._all.labels,
             clean_right=self._clean,
             naive=tuple(self._naive.outcomes),
-            ray=self._ray,
+            ray=self._naive.ray,
             right=self._state.right,
             attacked=self._state.attacked,
             symptoms=tuple(self._symptoms),

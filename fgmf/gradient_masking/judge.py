@@ -4,8 +4,10 @@
     interval  = exact binomial where both are 0 or 1: the worst attack includes the naive ones, so
                 images only ever fall; by betting on shares of draws for random models
     masked      a gap's whole interval lies above `min_gap`
-    undecided   time ran out, or there are too few images to show a gap 20 points above `min_gap`
     suspicious  an alarming symptom stands
+    undecided   not everything could be looked at (time ran out, no scout is right without an
+                attack, attacks on the margin or all counter-attacks broke down), or there are too
+                few images to show a gap 20 points above `min_gap`
     clean       otherwise
 
 One-step attacks are weak on honest models: the gap of FGSM counts only as far as other single steps
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 Finding = Literal["masked", "suspicious", "clean", "undecided"]
 ONE_STEP: Final = "FGSM"
 ITERATIVE: Final = "PGD-40"
+MARGIN: Final = "margin"
+"""What names of attacks begin with that follow the margin of the model itself."""
 _SHOWN: Final = 0.2
 _MANY: Final = 150
 
@@ -173,9 +177,24 @@ def _finding(
         return "masked"
     if any(symptom.alarming for symptom in standing):
         return "suspicious"
-    if not measurement.complete or len(measurement.right) < fewest_images(min_gap, confidence):
+    few = len(measurement.right) < fewest_images(min_gap, confidence)
+    if few or not measurement.complete or breakdown(measurement):
         return "undecided"
     return "clean"
+
+
+def breakdown(measurement: MaskingMeasurement) -> str:
+    """Return why counter-attacks prove nothing; empty if they were carried out.
+
+    Repairs of a network may fail, they are guesses. The margin of the model itself has to be
+    followed where it has gradients, and where nothing was carried out nothing is known.
+    """
+    records = [record for record in measurement.counterattacks if record.images]
+    needed = [record for record in records if record.name.startswith(MARGIN)]
+    for group in (needed, records):
+        if group and all(record.failure for record in group):
+            return f"{group[0].name}: {group[0].failure}"
+    return ""
 
 
 def fewest_images(min_gap: float, confidence: float) -> int:

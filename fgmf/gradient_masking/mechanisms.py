@@ -20,6 +20,7 @@ Mechanism = Literal[
     "stateful",
     "batch-dependent",
     "mode-dependent",
+    "off-data",
     "output-form",
     "inner-optimisation",
     "rejection",
@@ -41,6 +42,7 @@ MEANINGS: Final[Mapping[Mechanism, str]] = MappingProxyType(
         "stateful": "the output depends on what was asked before",
         "batch-dependent": "the output of an image depends on the rest of its batch",
         "mode-dependent": "the output differs when gradients are recorded",
+        "off-data": "images are answered otherwise than points right beside them",
         "output-form": "labels or saturated probabilities stand in place of logits",
         "inner-optimisation": "the model optimises or cleans its input in the forward pass",
         "rejection": "members vote, or answers are rejected, and no gradient passes that decision",
@@ -68,6 +70,8 @@ REMEDIES: Final[Mapping[Mechanism, str]] = MappingProxyType(
         "stateful": "take counters, caches and memories out of the forward pass",
         "batch-dependent": "use no statistics of the batch in eval mode",
         "mode-dependent": "remove what depends on torch.is_grad_enabled() or requires_grad",
+        "off-data": "take what recognises images, or the grid of their values, out of the forward "
+        "pass, and attack on that grid",
         "output-form": "return the logits in front of softmax, argmax or voting",
         "inner-optimisation": "attack the model without its inner loop, or with the identity as "
         "the loop's backward pass (BPDA), and judge with the loop",

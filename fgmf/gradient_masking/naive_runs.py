@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from fgmf.gradient_masking.judge import ITERATIVE
+from fgmf.gradient_masking.judge import ITERATIVE, ONE_STEP
 from fgmf.gradient_masking.naive import FORTY_STEPS, climb
+from fgmf.gradient_masking.naive import ONE_STEP as ONE_STEP_ASCENT
+from fgmf.gradient_masking.one_step import look_at_one_step, look_at_turning
+from fgmf.gradient_masking.paths import probe_path
 from fgmf.gradient_masking.suite_runs import as_found
 from fgmf.gradient_masking.values import NaiveOutcome
 from fgmf.seeding import derive_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fgmf.gradient_masking.countering import Countering
     from fgmf.gradient_masking.examined import Examined
     from fgmf.gradient_masking.naive import Ascent, Path
+    from fgmf.gradient_masking.values import Symptom
 
 STARTS: Final = 5
 """Of the iterative attack, before a gap without any symptom counts as a proof: what other starting
@@ -104,12 +110,14 @@ class NaiveSide:
         live: Images that are right without an attack.
         outcomes: What they say, in order.
         starts: Of the iterative attack so far, on all images.
+        ray: (n,) what single steps leave that are not turned away; None: nobody has looked.
     """
 
     state: Countering
     live: torch.Tensor
     outcomes: list[NaiveOutcome] = field(default_factory=list)
     starts: int = 1
+    ray: torch.Tensor | None = None
     _few_starts: int = 1
 
     def attack(self, name: str, ascent: Ascent) -> Path:
@@ -118,6 +126,28 @@ class NaiveSide:
         self.outcomes.append(outcome)
         self._book(outcome, self.live)
         return path
+
+    def begin(self) -> tuple[Symptom, ...]:
+        """Run the one-step and the iterative attack, and look at their ways."""
+        self.attack(ONE_STEP, ONE_STEP_ASCENT)
+        path = self.attack(ITERATIVE, FORTY_STEPS)
+        (fgsm, pgd), live = self.outcomes, self.live
+        found = tuple(probe_path(path, pgd.right[live], fgsm.right[live]))
+        if self.state.examined.traits.random:
+            return found  # the least of many shares of draws would be too low
+        self.ray, leaking = look_at_one_step(self.state.examined, live, fgsm)
+        return (*found, leaking)
+
+    def look_at_turning(
+        self, scouts: torch.Tensor, known: Sequence[Symptom]
+    ) -> tuple[Symptom, ...]:
+        """Look whether the one-step attack is turned away; `known` says how the margin bends."""
+        if self.ray is None:
+            return ()
+        naive = self.outcomes[0], self.outcomes[1]
+        bend = next((symptom.value for symptom in known if symptom.name == "margin-curved"), None)
+        self.ray, found = look_at_turning(self.state.examined, scouts, naive, self.ray, bend=bend)
+        return (found,)
 
     def again(self) -> bool:
         """Let the iterative attack start anew on all images; False if it had all its starts."""

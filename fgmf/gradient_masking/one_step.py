@@ -1,8 +1,9 @@
 """Symptoms in the one-step attack: does it go too far, or is it turned away?
 
     ray       right at full length, broken at less
-    turning   the gradient where the step ends has nothing to do with the one at the image, and the
-              iterative attack takes much more: single-step training that has collapsed
+    turning   the gradient where the step ends has nothing to do with the one at the image, the
+              iterative attack takes much more, and half of the way the margin is still straight:
+              single-step training that has collapsed
     along     what one step along another gradient would have found
 
 Source: Kim et al. 2021 (broken at less than full length: catastrophic overfitting); Andriushchenko
@@ -33,34 +34,54 @@ if TYPE_CHECKING:
 _RAY: Final = tuple(at / 8 for at in range(1, 8))
 _TURNED: Final = 0.5
 _MUCH: Final = 0.2
+_STRAIGHT: Final = 0.2
+"""Share of bend (`margin-curved`) up to which a margin goes straight: .09 to .13 where single-step
+training has collapsed, .31 and more where a loss bends everywhere (sine activations)."""
 
 
 def look_at_one_step(
-    examined: Examined,
-    live: torch.Tensor,
-    scouts: torch.Tensor,
-    naive: tuple[NaiveOutcome, NaiveOutcome],
-) -> tuple[torch.Tensor, tuple[Symptom, ...]]:
-    """Look whether the one-step attack is fooled in ways of its own.
+    examined: Examined, live: torch.Tensor, one_step: NaiveOutcome
+) -> tuple[torch.Tensor, Symptom]:
+    """Look whether the one-step attack goes too far.
 
     Args:
         examined: Model and all n images.
         live: Images that are right without an attack.
-        scouts: Some of these.
-        naive: What the one-step and the iterative attack say.
+        one_step: What the attack says.
 
     Returns:
-        (n,) what single steps leave that are not turned away, and the symptoms.
+        (n,) what single steps leave, shorter ones included, and the symptom.
     """
-    one_step, iterative = naive
     ray = one_step.right.clone()
     ray[live] = walk_ray(examined.of(live), one_step.examples[live], one_step.right[live])
-    leaking = probe_ray(one_step.right[live], ray[live])
+    return ray, probe_ray(one_step.right[live], ray[live])
+
+
+def look_at_turning(
+    examined: Examined,
+    scouts: torch.Tensor,
+    naive: tuple[NaiveOutcome, NaiveOutcome],
+    ray: torch.Tensor,
+    *,
+    bend: float | None,
+) -> tuple[torch.Tensor, Symptom]:
+    """Look whether the one-step attack is turned away.
+
+    Args:
+        examined: Model and all n images.
+        scouts: Some that are right without an attack.
+        naive: What the one-step and the iterative attack say.
+        ray: (n,) what single steps leave.
+        bend: Share of bend in the margin along its gradient, over half of the radius.
+
+    Returns:
+        (n,) what single steps leave that are not turned away, and the symptom.
+    """
+    one_step, iterative = naive
     lost = float(one_step.right.mean() - iterative.right.mean())
-    turning = probe_turning(examined.of(scouts), one_step.examples[scouts], lost=lost)
-    if turning.stands:
-        ray = torch.minimum(ray, iterative.right)
-    return ray, (leaking, turning)
+    ends = one_step.examples[scouts]
+    turning = probe_turning(examined.of(scouts), ends, lost=lost, bend=bend)
+    return (torch.minimum(ray, iterative.right) if turning.stands else ray), turning
 
 
 def walk_ray(examined: Examined, ends: Images, right: torch.Tensor) -> torch.Tensor:
@@ -140,17 +161,21 @@ def probe_ray(right: torch.Tensor, lowest: torch.Tensor) -> Symptom:
     )
 
 
-def probe_turning(examined: Examined, ends: Images, *, lost: float) -> Symptom:
+def probe_turning(
+    examined: Examined, ends: Images, *, lost: float, bend: float | None = None
+) -> Symptom:
     """Compare the gradient at the images with that where the one step ends.
 
     Single-step training that has collapsed learns gradients that point the way for one step and
     turn before its end; on honest models, where the iterative attack takes as much, the cosine
-    stays above one half.
+    stays above one half, or the margin bends from the first on: one step is too long there, and
+    nothing but its length is to blame.
 
     Args:
         examined: Scouts that are right without an attack.
         ends: (m, ...) where the one step ends.
         lost: Robust accuracy that the iterative attack takes away beyond the one step.
+        bend: Share of bend in the margin along its gradient; None: not known, as if straight.
 
     Cost: two forward and backward passes per image.
     """
@@ -168,11 +193,12 @@ def probe_turning(examined: Examined, ends: Images, *, lost: float) -> Symptom:
         name="one-step-turns",
         value=middle,
         limit=_TURNED,
-        stands=middle < _TURNED and lost > _MUCH,
+        stands=middle < _TURNED and lost > _MUCH and (bend is None or bend <= _STRAIGHT),
         image_count=len(examined),
         interval=median_interval(together),
         mechanisms=("label-leak",),
         note="median cosine of the gradients at the image and where the one step ends; counts if "
-        f"the iterative attack takes {_MUCH:g} more, it takes {max(0.0, lost):.2g}",
+        f"the iterative attack takes {_MUCH:g} more, it takes {max(0.0, lost):.2g}, and "
+        f"margin-curved is at most {_STRAIGHT:g}",
         passes=4 * len(examined),
     )

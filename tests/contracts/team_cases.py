@@ -14,6 +14,8 @@ from fgmf.gates.team_faithfulness_check import check_team_faithfulness
 from fgmf.gates.team_robustness_check import check_team_robustness
 from fgmf.team_faithfulness import FusedExplainer, explain_agents
 from fgmf.team_robustness import measure_transfers, said_by_agents, team_of
+from fgmf.team_robustness.climbing import most_wrong
+from fgmf.team_robustness.lying import with_compromised_attacked
 from fgmf.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -64,6 +66,35 @@ def _said(classifier: Classifier) -> None:
         team_of(around)
 
 
+def _most_wrong(classifier: Classifier) -> None:
+    with classifier.guard():
+        most_wrong(
+            classifier,
+            IMAGES,
+            LABELS,
+            name="one",
+            threat=ThreatModel(norm="linf", epsilon=0.2),
+            steps=2,
+            keys=keys_of(IMAGES),
+            seed=0,
+        )
+
+
+def _lied_to(classifier: Classifier) -> None:
+    around = _team(classifier)
+    with around.guard():
+        with_compromised_attacked(
+            around,
+            IMAGES,
+            LABELS,
+            count=1,
+            threat=ThreatModel(norm="linf", epsilon=0.2),
+            steps=2,
+            keys=keys_of(IMAGES),
+            seed=0,
+        )
+
+
 MAPS = TeamFaithfulnessGate(
     explainer="gradient",
     metrics=({"name": "deletion", "max_score": 1.0},),
@@ -94,6 +125,8 @@ TEAM_CASES: dict[str, Callable[[Classifier], object]] = {
     "fgmf.team_faithfulness.fusing.FusedExplainer.explain": _explained,
     "fgmf.team_faithfulness.fusing.explain_agents": _explained,
     "fgmf.team_robustness.asking.said_by_agents": _said,
+    "fgmf.team_robustness.climbing.most_wrong": _most_wrong,
+    "fgmf.team_robustness.lying.with_compromised_attacked": _lied_to,
     "fgmf.team_robustness.transferring.measure_transfers": _transfers,
 }
 NOT_TEAMWORK = {

@@ -209,8 +209,13 @@ UNAVAILABLE = {
     'datasets.image_folder("photos")': "datasets.digits()",
     'datasets.npz("test.npz")': "datasets.digits()",
     "torch.load(": "(lambda path, **options: None)(",
+    "from lightning_fabric import Fabric": (
+        "from unittest.mock import Mock\n"
+        "Fabric = Mock(return_value=Mock(global_rank=0, world_size=1, device='cpu'))"
+    ),
 }
-"""Calls that need the reader's files; what they return is tested with the functions themselves."""
+"""Calls that need the reader's files or packages; what they return is tested with the functions
+themselves (Fabric: tests/unit/training/test_fabric.py)."""
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

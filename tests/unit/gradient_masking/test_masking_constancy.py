@@ -115,7 +115,8 @@ def test_a_margin_that_bends_from_the_first_on_is_not_turned_away(examined: Maki
 
         ends = climb(subject, ONE_STEP).points
         stands = [
-            probe_turning(subject, ends, lost=0.5, bend=bend).stands for bend in (None, 0.1, 0.31)
+            probe_turning(subject, ends, left=0.6, lost=0.5, bend=bend).stands
+            for bend in (None, 0.1, 0.31)
         ]
     assert stands == [True, True, False]
 

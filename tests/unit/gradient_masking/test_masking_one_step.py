@@ -58,7 +58,7 @@ def test_a_linear_model_leaks_nothing_and_turns_nowhere(examined: Making) -> Non
     ends = climb(subject, ONE_STEP).points
     full = subject.right(ends)
     assert torch.equal(walk_ray(subject, ends, full), full)
-    turning = probe_turning(subject, ends, lost=0.9)
+    turning = probe_turning(subject, ends, left=1.0, lost=0.9)
     assert turning.value is not None
     # Of two classes every gradient has the direction of the weights' difference.
     assert turning.value > 0.999
@@ -70,8 +70,18 @@ def test_a_gradient_that_turns_counts_where_the_iterative_attack_takes_more(
 ) -> None:
     subject = examined(HalfWaves(), epsilon=EPSILON)
     ends = climb(subject, ONE_STEP).points
-    assert probe_turning(subject, ends, lost=0.5).stands
-    assert not probe_turning(subject, ends, lost=0.1).stands
+    assert probe_turning(subject, ends, left=0.6, lost=0.5).stands
+    assert not probe_turning(subject, ends, left=0.6, lost=0.1).stands
+
+
+@pytest.mark.parametrize(("left", "stands"), [(0.47, True), (0.23, False)])
+def test_nobody_is_fooled_by_a_step_that_breaks_most_images(
+    examined: Making, left: float, *, stands: bool
+) -> None:
+    """Collapsed trainings leave .47 and more, undefended networks up to .23."""
+    subject = examined(HalfWaves(), epsilon=EPSILON)
+    ends = climb(subject, ONE_STEP).points
+    assert probe_turning(subject, ends, left=left, lost=0.22).stands is stands
 
 
 class Turning(torch.nn.Module):
@@ -97,7 +107,7 @@ class Turning(torch.nn.Module):
 def test_the_limit_lies_at_one_half(examined: Making, cosine: float, *, stands: bool) -> None:
     """Collapsed trainings lie at .42 to .48, honest ones that lose as much above .57."""
     subject = examined(Turning(make_images(32, margin=0.1), cosine), epsilon=EPSILON)
-    turning = probe_turning(subject, climb(subject, ONE_STEP).points, lost=0.5)
+    turning = probe_turning(subject, climb(subject, ONE_STEP).points, left=0.6, lost=0.5)
     assert turning.value is not None
     # The direction is exact; float32 products of 64 pixels are not.
     assert abs(turning.value - cosine) < 1e-3

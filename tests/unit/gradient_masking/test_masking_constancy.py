@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_models import LinearModel, make_images
+from tiny_models import LinearModel, keys_of, make_images
 from torch import nn
 
+from fgmf.classifier import Classifier
 from fgmf.gradient_masking.constancy import Revisits, probe_beside
+from fgmf.gradient_masking.examination import measure_gradient_masking
 from fgmf.gradient_masking.judge import breakdown, judge_masking
 from fgmf.gradient_masking.one_step import probe_turning
-from fgmf.gradient_masking.values import CounterAttack, MaskingMeasurement
+from fgmf.gradient_masking.values import CounterAttack, MaskingMeasurement, MaskingPlan
+from fgmf.seeding import image_generator
+from fgmf.threat import ThreatModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,3 +161,24 @@ def test_attacks_that_broke_down_are_no_all_clear(
     measurement = replace(MEASURED, counterattacks=records)
     assert judge_masking(measurement, min_gap=0.05, confidence=0.95).finding == finding
     assert bool(breakdown(measurement)) is (finding == "undecided")
+
+
+def _measured(model: nn.Module, labels: torch.Tensor, images: torch.Tensor, scouts: int) -> Any:
+    return measure_gradient_masking(
+        Classifier(model, bounds=(0, 1)),
+        images,
+        labels,
+        MaskingPlan(threat=ThreatModel(norm="linf", epsilon=0.05), scouts=scouts, seed=3),
+        keys=keys_of(images),
+    )
+
+
+def test_nothing_is_known_where_no_scout_is_right() -> None:
+    """Right on one image of 160, which is no scout."""
+    model, images = LinearModel(3), make_images(160, margin=0.1)
+    with torch.no_grad():
+        labels = (model(images).argmax(dim=1) + 1) % 3
+    scouts = set(image_generator(3, "scouts").permutation(160)[:64].tolist())
+    spared = next(at for at in range(160) if at not in scouts)
+    labels[spared] = (labels[spared] + 2) % 3
+    assert not _measured(model, labels, images, 64).complete

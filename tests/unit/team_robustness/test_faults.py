@@ -75,6 +75,24 @@ def test_the_worst_case_is_one_that_a_lie_brings_about(rule: str, seed: int) -> 
         assert torch.equal(found, fault.right_by_agents[f"a{who}"])
 
 
+def test_nan_is_a_lie_of_rules_that_may_do_anything() -> None:
+    """A rule that is deaf to every number of the second agent, and gives up where it says NaN."""
+
+    class GivingUp(torch.nn.Module):
+        def forward(self, said: torch.Tensor, members: Any) -> torch.Tensor:
+            if len(members) < 3 or not bool(said.isnan().any()):
+                return said[0]
+            return -said[0]
+
+    team = disjoint_team()
+    team.rule = GivingUp()
+    said = torch.zeros(3, 4, 3)
+    said[0, :, 1] = 5.0
+    fault = with_compromised(team, said, torch.ones(4, dtype=torch.int64), count=1)
+    assert not fault.exact
+    assert not bool(fault.right_by_agents["a1"].any())
+
+
 def test_one_liar_decides_where_the_rule_is_a_mean() -> None:
     said, labels = opinions(3, 40, 3, 0)
     for rule in ("mean-log-probability", "weighted"):

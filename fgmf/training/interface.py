@@ -117,6 +117,32 @@ class SeeingObjective(Objective, Protocol):
 
 
 @runtime_checkable
+class CountingObjective(Objective, Protocol):
+    """An objective that does something every few updates, and so must know where one begins."""
+
+    def follow(self, *, further: bool) -> None:
+        """Take whether the next loss is of a further part of the batch of the one before."""
+
+
+class UpdateCount:
+    """Numbers of the updates that losses are of, where a batch may come in parts.
+
+    Attributes:
+        made: Updates so far; what a checkpoint needs.
+        further: The next loss is of a further part of the same batch.
+    """
+
+    def __init__(self) -> None:
+        self.made, self.further = 0, False
+
+    def take(self) -> int:
+        """Return the number, from 0, of the update that this loss is of."""
+        number = self.made - self.further
+        self.made = number + 1
+        return number
+
+
+@runtime_checkable
 class KeepingRecipe(Protocol):
     """A recipe whose objective keeps something between batches: stored perturbations, a count."""
 
@@ -141,6 +167,27 @@ def begin(recipe: Recipe | KeepingRecipe, image_count: int, shape: tuple[int, ..
     if isinstance(recipe, KeepingRecipe):
         return recipe.begin(image_count, shape)
     return _Forgetful(recipe)
+
+
+def follow(objective: Objective, *, further: bool) -> None:
+    """Tell an objective that counts updates whether the next loss goes on with the last batch."""
+    if isinstance(objective, CountingObjective):
+        objective.follow(further=further)
+
+
+def show(objective: Objective, views: Views | None) -> None:
+    """Tell an objective through which views it sees the images of the next loss.
+
+    Raises:
+        InvalidInput: Images are moved, and it keeps something for each as it is.
+    """
+    if isinstance(objective, SeeingObjective):
+        objective.see(views)
+    elif views is not None and isinstance(objective, SharedObjective):
+        raise InvalidInput(
+            "expected no augmentation, or an objective with a method `see`, as "
+            f"{type(objective).__name__} keeps something for each image"
+        )
 
 
 class _Forgetful:

@@ -14,9 +14,10 @@ from fgmf.training.interface import (
     AdjustableObjective,
     KeepingRecipe,
     Recipe,
-    SeeingObjective,
     SharedObjective,
     begin,
+    follow,
+    show,
 )
 
 if TYPE_CHECKING:
@@ -112,8 +113,10 @@ class _Moving:
             self._objective.share(summed, own)
 
     def see(self, views: Views | None) -> None:
-        if isinstance(self._objective, SeeingObjective):
-            self._objective.see(views)
+        show(self._objective, views)
+
+    def follow(self, *, further: bool) -> None:
+        follow(self._objective, further=further)
 
     def state_dict(self) -> dict[str, Any]:
         return self._objective.state_dict()

@@ -27,10 +27,10 @@ from fgmf.errors import InvalidInput, NonFiniteOutput
 from fgmf.scorpio import CurvatureAware, CurvatureWrapped
 from fgmf.seeding import derive_seed, isolated_randomness
 from fgmf.training.averaging import WeightAverage
-from fgmf.training.checks import check_samples, check_views
+from fgmf.training.checks import check_samples, check_views, check_weights, explain_failure
 from fgmf.training.engine import Engine
 from fgmf.training.generators import global_state, restore_global_state
-from fgmf.training.interface import SeeingObjective, SharedObjective, begin
+from fgmf.training.interface import SharedObjective, begin, follow, show
 from fgmf.training.optimizing import Optimization
 from fgmf.training.perturbations import evaluating
 from fgmf.training.progress import TrainingReport
@@ -162,7 +162,9 @@ class TrainingRun:
             as useful as it was by then: averaged, and in evaluation mode.
 
         Raises:
-            NonFiniteOutput: The loss became NaN or infinite; the model is of no use then.
+            InvalidInput: The model puts out something else than logits for these images.
+            NonFiniteOutput: The loss became NaN or infinite, or the weights that it ends with are;
+                the model is of no use then.
 
         Randomness: the seed fixes the result on one device and one thread, also for models with
             dropout; global generators are put back afterwards. First weights are the model's own.
@@ -182,6 +184,7 @@ class TrainingRun:
             self._agree()
             while self.epoch < self.schedule.epochs and not self._reason:
                 self._run_epoch()
+            check_weights(self.model)  # the last update has no loss after it that would tell
             self._tell("end")
         self.optimizer.zero_grad(set_to_none=True)
         return self._report()
@@ -203,6 +206,7 @@ class TrainingRun:
             "step": self.step,
             "epoch": self.epoch,
             "losses": list(self.losses),
+            "notes": dict(self.notes),
             "seconds": self.seconds,
             "stopped": self._reason,
             "callbacks": {
@@ -229,6 +233,7 @@ class TrainingRun:
         self._order, self._place, self._total = state["order"], state["place"], state["total"]
         self.step, self.epoch = state["step"], state["epoch"]
         self.losses, self._reason = list(state["losses"]), state["stopped"]
+        self.notes = dict(state["notes"])
         self._seconds, self._started = state["seconds"], time.perf_counter()
         for name, kept in state["callbacks"].items():
             callbacks[name].load_state_dict(kept)
@@ -294,6 +299,7 @@ class TrainingRun:
         for part in parts:
             self._take(part)
             self._tell("before_loss")
+            follow(self.objective, further=part is not parts[0])
             if part is parts[0]:
                 self._estimate_curvature()
             loss = self._loss(part, progress)
@@ -326,8 +332,7 @@ class TrainingRun:
         if augmentation is not None:
             views = augmentation.draw(len(part), self._draws)
             images = views.of(images, fill=self.recipe.bounds[0])
-            if isinstance(self.objective, SeeingObjective):
-                self.objective.see(views)
+            show(self.objective, views)
         self.images = engine.images(images)
         self.labels = self.samples.labels[part].to(engine.device, torch.int64)
 
@@ -342,10 +347,13 @@ class TrainingRun:
                 )
 
     def _loss(self, part: torch.Tensor, progress: float) -> torch.Tensor:
-        with self.settings.engine.precision():
-            return self.objective.loss(
-                self._running, self.images, self.labels, part, progress=progress, draws=self._draws
-            )
+        inputs = self._running, self.images, self.labels, part
+        try:
+            with self.settings.engine.precision():
+                return self.objective.loss(*inputs, progress=progress, draws=self._draws)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            explain_failure(error, self.model, self.images, self.labels)
+            raise
 
     def _tell(self, event: str) -> None:
         for callback in self.settings.callbacks:

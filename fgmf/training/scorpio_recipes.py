@@ -30,7 +30,15 @@ from fgmf.scorpio import (
 )
 from fgmf.sgam import SaliencyTeacher, Sgam
 from fgmf.training.augmentation import ViewedPerturbations
-from fgmf.training.interface import KeepingRecipe, Recipe, SeeingObjective, SharedObjective, begin
+from fgmf.training.interface import (
+    KeepingRecipe,
+    Recipe,
+    SharedObjective,
+    UpdateCount,
+    begin,
+    follow,
+    show,
+)
 from fgmf.training.perturbations import evaluating, uncompiled
 from fgmf.training.schedule import Schedule, check_positive, grown
 
@@ -206,7 +214,7 @@ class _Amortising:
     """Stored perturbations of one training, and how many updates it has seen."""
 
     def __init__(self, recipe: AmoRecipe, store: PerturbationStore) -> None:
-        self.recipe, self._store, self._updates = recipe, store, 0
+        self.recipe, self._store, self._updates = recipe, store, UpdateCount()
         self._views: Views | None = None
 
     def loss(
@@ -233,8 +241,7 @@ class _Amortising:
                 draws=draws,
             )
         loss = cross_entropy(model(moved), labels, label_smoothing=recipe.label_smoothing)
-        due = self._updates % recipe.every == 0
-        self._updates += 1
+        due = self._updates.take() % recipe.every == 0
         return loss + self._terms(model, images, labels, progress, draws) if due else loss
 
     def _terms(
@@ -273,12 +280,15 @@ class _Amortising:
     def see(self, views: Views | None) -> None:
         self._views = views
 
+    def follow(self, *, further: bool) -> None:
+        self._updates.further = further
+
     def state_dict(self) -> dict[str, Any]:
-        return {"store": self._store.state_dict(), "updates": self._updates}
+        return {"store": self._store.state_dict(), "updates": self._updates.made}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._store.load_state_dict(state["store"])
-        self._updates = int(state["updates"])
+        self._updates.made = int(state["updates"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,7 +330,7 @@ class _Teaching:
     """An objective and the count of updates that lessons go by."""
 
     def __init__(self, teacher: SaliencyTeacher, objective: Objective) -> None:
-        self._teacher, self._objective, self._updates = teacher, objective, 0
+        self._teacher, self._objective, self._updates = teacher, objective, UpdateCount()
 
     def loss(
         self,
@@ -339,21 +349,22 @@ class _Teaching:
                 "train by the inner recipe"
             )
         loss = self._objective.loss(model, images, labels, indices, progress=progress, draws=draws)
-        lesson = self._teacher.loss(sgam, images, labels, step=self._updates)
-        self._updates += 1
-        return loss + lesson
+        return loss + self._teacher.loss(sgam, images, labels, step=self._updates.take())
 
     def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
         if isinstance(self._objective, SharedObjective):
             self._objective.share(summed, own)
 
     def see(self, views: Views | None) -> None:
-        if isinstance(self._objective, SeeingObjective):
-            self._objective.see(views)
+        show(self._objective, views)
+
+    def follow(self, *, further: bool) -> None:
+        self._updates.further = further
+        follow(self._objective, further=further)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"objective": self._objective.state_dict(), "updates": self._updates}
+        return {"objective": self._objective.state_dict(), "updates": self._updates.made}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._objective.load_state_dict(state["objective"])
-        self._updates = int(state["updates"])
+        self._updates.made = int(state["updates"])

@@ -26,7 +26,15 @@ from fgmf.agents import RULES, Agent, Team
 from fgmf.curvature import second_derivatives
 from fgmf.errors import InvalidInput
 from fgmf.sgam import SaliencyTeacher, Sgam
-from fgmf.training.interface import KeepingRecipe, Recipe, SeeingObjective, SharedObjective, begin
+from fgmf.training.interface import (
+    KeepingRecipe,
+    Recipe,
+    SharedObjective,
+    UpdateCount,
+    begin,
+    follow,
+    show,
+)
 from fgmf.training.perturbations import evaluating, uncompiled
 from fgmf.training.schedule import check_positive
 
@@ -119,7 +127,7 @@ class _TeamObjective:
     """An inner objective for each agent, or for the team, and the count of updates."""
 
     def __init__(self, recipe: TeamRecipe, image_count: int, shape: tuple[int, ...]) -> None:
-        self.recipe, self._size, self._updates = recipe, (image_count, shape), 0
+        self.recipe, self._size, self._updates = recipe, (image_count, shape), UpdateCount()
         self._inner: dict[str, Objective] = {}
         self._views: Views | None = None
 
@@ -139,20 +147,20 @@ class _TeamObjective:
             _refuse_votes(team)
             parts = [(_WHOLE, model)]
         total = torch.zeros((), device=images.device)
+        further, update = self._updates.further, self._updates.take()
         for name, part in parts:
             objective = self._of(name)
-            if isinstance(objective, SeeingObjective):
-                objective.see(self._views)
+            show(objective, self._views)
+            follow(objective, further=further)
             total = total + objective.loss(
                 part, images, labels, indices, progress=progress, draws=draws
             ) / len(parts)
-        if recipe.way == "diverse" and self._updates % recipe.every == 0 and len(parts) > 1:
+        if recipe.way == "diverse" and update % recipe.every == 0 and len(parts) > 1:
             count = max(1, math.ceil(recipe.share * len(images)))
             aligned = _alignment_of_learnt(team, images[:count], labels[:count])
             total = total + recipe.weight * aligned
         if recipe.teacher is not None:
-            total = total + self._lessons(recipe.teacher, team, images, labels)
-        self._updates += 1
+            total = total + self._lessons(recipe.teacher, team, images, labels, update)
         return total
 
     def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
@@ -163,14 +171,17 @@ class _TeamObjective:
     def see(self, views: Views | None) -> None:
         self._views = views
 
+    def follow(self, *, further: bool) -> None:
+        self._updates.further = further
+
     def state_dict(self) -> dict[str, Any]:
         inner = {name: objective.state_dict() for name, objective in self._inner.items()}
-        return {"inner": inner, "updates": self._updates}
+        return {"inner": inner, "updates": self._updates.made}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, kept in state["inner"].items():
             self._of(name).load_state_dict(kept)
-        self._updates = int(state["updates"])
+        self._updates.made = int(state["updates"])
 
     def _of(self, name: str) -> Objective:
         if name not in self._inner:
@@ -178,14 +189,14 @@ class _TeamObjective:
         return self._inner[name]
 
     def _lessons(
-        self, teacher: SaliencyTeacher, team: Team, images: Images, labels: Labels
+        self, teacher: SaliencyTeacher, team: Team, images: Images, labels: Labels, update: int
     ) -> torch.Tensor:
         total = torch.zeros((), device=images.device)
-        if not teacher.due(self._updates):
+        if not teacher.due(update):
             return total
         for agent in team.members:
             seen = agent.view.applied(images)
-            lesson = teacher.loss(_checked_sgam(agent), seen, labels, step=self._updates)
+            lesson = teacher.loss(_checked_sgam(agent), seen, labels, step=update)
             total = total + lesson / len(team.members)
         return total
 

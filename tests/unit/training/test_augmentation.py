@@ -149,20 +149,37 @@ def test_stored_perturbations_move_along(make: Any, recipe: Any) -> None:
     assert not same(bits(run.model), bits(stateless.model))
 
 
+class Keeps:
+    """Perturbations for each image as it is, and no eye for views."""
+
+    schedule, bounds, passes = SCHEDULE, (0.0, 1.0), (1, 1)
+
+    def begin(self, image_count: int, shape: tuple[int, ...]) -> Any:
+        inner = AmoRecipe(epsilon=0.1).begin(image_count, shape)
+
+        class Blind:
+            loss, share, recipe = inner.loss, inner.share, inner.recipe  # type: ignore[attr-defined]
+            state_dict, load_state_dict = inner.state_dict, inner.load_state_dict
+
+        return Blind()
+
+
 class TestRefusals:
+    @pytest.mark.parametrize(
+        ("make", "recipe"),
+        [
+            (masked, SgamRecipe(recipe=Keeps(), teacher=SaliencyTeacher())),
+            (network, RampedRecipe(make=lambda _numbers: Keeps(), ramps={})),
+        ],
+        ids=["mask", "ramped"],
+    )
+    def test_also_inside_another_recipe(self, make: Any, recipe: Any) -> None:
+        TrainingRun(make(), some(), recipe).finish()
+        moving = TrainingSettings(augmentation=Augmentation())
+        with pytest.raises(InvalidInput, match="Blind keeps something"):
+            TrainingRun(make(), some(), recipe, moving).finish()
+
     def test_who_keeps_something_must_see(self) -> None:
-        class Keeps:
-            schedule, bounds, passes = SCHEDULE, (0.0, 1.0), (1, 1)
-
-            def begin(self, image_count: int, shape: tuple[int, ...]) -> Any:
-                inner = AmoRecipe(epsilon=0.1).begin(image_count, shape)
-
-                class Blind:
-                    loss, share = inner.loss, inner.share  # type: ignore[attr-defined]
-                    state_dict, load_state_dict = inner.state_dict, inner.load_state_dict
-
-                return Blind()
-
         TrainingRun(network(), some(), Keeps(), TrainingSettings())
         with pytest.raises(InvalidInput, match="method `see`"):
             TrainingRun(network(), some(), Keeps(), TrainingSettings(augmentation=Augmentation()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,37 @@ class TestGoingOn:
             assert rows[0] == rows[1]
         lines = (tmp_path / "parts" / names[0]).read_text().splitlines()
         assert len(lines) == 8 + 2
+
+    def test_what_was_noted_at_the_end_of_an_epoch_is_not_lost(self, tmp_path: Path) -> None:
+        """A cut between the last update of an epoch and the line of the epoch."""
+
+        class Notes(Callback):
+            def after_update(self, run: TrainingRun) -> None:
+                run.note("twice", 2.0 * run.step)
+
+        class Checks(Callback):
+            def after_update(self, run: TrainingRun) -> None:
+                states.append(copy.deepcopy(run.state_dict()))
+
+        states: list[Any] = []
+        metrics = MetricsWriter(tmp_path / "whole")
+        settings = TrainingSettings(callbacks=(Notes(), metrics, Checks()))
+        TrainingRun(network(), some(), AMO, settings).finish()
+        metrics = MetricsWriter(tmp_path / "parts")
+        (tmp_path / "parts" / "metrics.jsonl").write_bytes(b"x" * 10_000)
+        run = TrainingRun(network(), some(), AMO, TrainingSettings(callbacks=(Notes(), metrics)))
+        run.load_state_dict(states[3])  # 4 updates in an epoch
+        run.finish()
+        epochs = [
+            [
+                re.sub(r'"seconds": [\d.]+', "", line)
+                for line in path.read_text("utf-8").splitlines()
+            ]
+            for path in (tmp_path / name / "metrics.csv" for name in ("whole", "parts"))
+        ]
+        rows = [[line.rpartition(",")[0] for line in lines] for lines in epochs]
+        assert rows[0] == rows[1]
+        assert "twice" in rows[0][0]
 
     def test_a_callback_that_keeps_something_is_missed_and_no_other(self, tmp_path: Path) -> None:
         """A bar on the terminal may come and go; what has a state may not."""

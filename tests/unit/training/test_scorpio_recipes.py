@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.scorpio import (
     PathCurvature,
     QuadraticAscent,
+    Ramp,
     Salience,
     Scorpio,
     path_curvature,
@@ -25,13 +27,17 @@ from fgmf.scorpio import (
 from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
 from fgmf.training import (
     AmoRecipe,
+    Engine,
     KeepingRecipe,
     NFgsmRecipe,
+    RampedRecipe,
     Recipe,
     Schedule,
     ScorpioRecipe,
     SgamRecipe,
     StandardRecipe,
+    TrainingRun,
+    TrainingSettings,
     begin,
     train,
 )
@@ -183,6 +189,25 @@ class TestAmo:
         # the penalty.
         assert counts == [32, 32, *[8] * 5, 32, 32, 32, 32, 32, 32, *[8] * 5]
 
+    @pytest.mark.parametrize("ramped", [False, True], ids=["plain", "ramped"])
+    def test_updates_are_counted_and_not_their_parts(self, ramped: bool) -> None:
+        """In every third update each part has its term: the mean gradient is that of one part."""
+        counts: list[int] = []
+
+        class Counting(ConvNet):
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                counts.append(len(images))
+                return super().forward(images)
+
+        recipe: Any = replace(AmoRecipe.scor_pio_2(EPSILON, schedule=ONE), every=3)
+        if ramped:
+            make = partial(lambda recipe, _numbers: recipe, recipe)
+            recipe = RampedRecipe(make=make, ramps={"every": Ramp()})
+        settings = TrainingSettings(engine=Engine(accumulate=2))
+        TrainingRun(Counting(ConvNetConfig(image_side=8)), first(32 * 4), recipe, settings).finish()
+        bent, plain = [16, 16, 4, 4, 4] * 2, [16, 16] * 2
+        assert counts == [*bent, *plain, *plain, *bent]
+
     def test_the_curvature_of_the_path_is_added_with_its_weight(self) -> None:
         """At half of the warm-up half of the weight, on a quarter of the batch."""
         net, samples = small(activation="gelu"), first(16)
@@ -265,6 +290,18 @@ class TestSgam:
         assert other.state_dict()["updates"] == 3
         with pytest.raises(InvalidInput, match="state"):
             begin(StandardRecipe(), 8, (1, 8, 8)).load_state_dict(state)
+
+    def test_lessons_come_by_updates_and_not_by_parts(self) -> None:
+        model, lessons = masked(), []
+        model.register_saliency_mask_hook(
+            lambda record: lessons.append(len(record.inputs)) if record.purpose == "teaching" else 0
+        )
+        recipe = SgamRecipe(
+            recipe=replace(RECIPES["amo"], schedule=ONE), teacher=SaliencyTeacher(every=3)
+        )
+        settings = TrainingSettings(engine=Engine(accumulate=2))
+        TrainingRun(model, first(32 * 4), recipe, settings).finish()
+        assert lessons == [16] * 4  # both parts of the first and of the fourth update
 
     def test_a_model_without_the_layer(self) -> None:
         with pytest.raises(InvalidInput, match=r"Sgam\.wrap"):

@@ -24,6 +24,7 @@ from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
 from fgmf.training import (
     AmoRecipe,
     Callback,
+    Engine,
     Schedule,
     StandardRecipe,
     TeamRecipe,
@@ -224,6 +225,21 @@ def test_state_goes_on_as_if_nothing_had_happened(way: Any) -> None:
     again.load_state_dict(states[0])
     again.finish()
     assert same(bits(one), bits(fresh))
+
+
+def test_updates_are_counted_and_not_their_parts() -> None:
+    team, lessons = _team(sgam=True), []
+    for agent in team.members:
+        agent.model.register_saliency_mask_hook(  # type: ignore[union-attr, operator]
+            lambda record: lessons.append(len(record.inputs)) if record.purpose == "teaching" else 0
+        )
+    recipe = TeamRecipe(recipe=AMO, teacher=SaliencyTeacher(every=2))
+    settings = TrainingSettings(engine=Engine(accumulate=2))
+    run = TrainingRun(team, some(), recipe, settings)
+    run.finish()
+    assert sum(lessons) == len(team.members) * sum([16, 16] * 2)  # updates 1 and 3 of both epochs
+    kept = run.objective.state_dict()
+    assert {kept["updates"], *(each["updates"] for each in kept["inner"].values())} == {run.steps}
 
 
 def test_every_mask_is_taught() -> None:

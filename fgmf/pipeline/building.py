@@ -77,13 +77,19 @@ class ImageFacts:
         """Return those of a data set.
 
         Raises:
-            InvalidInput: Images that are not (n, c, side, side), or labels that are no classes.
+            InvalidInput: Images that are not (n, c, side, side), labels that are no classes, or one
+                class alone.
         """
         shape, labels = tuple(samples.images.shape), samples.labels
         if len(shape) != 4 or shape[2] != shape[3] or labels.ndim != 1:
             raise InvalidInput(
                 "expected square images (n, c, side, side) and labels (n,), got images "
                 f"{shape} and labels {tuple(labels.shape)}"
+            )
+        if len(labels.unique()) < 2:
+            raise InvalidInput(
+                f"expected images of two or more classes, got {len(labels)} of one; are they "
+                "sorted by class, and data.images takes the first ones only?"
             )
         return cls(channels=shape[1], side=shape[2], classes=int(labels.max()) + 1)
 

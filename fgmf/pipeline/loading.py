@@ -8,7 +8,9 @@ any problem                          all of them in one InvalidRecipeFile
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from datetime import date, time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -199,7 +201,19 @@ def _read(reader: _Reader) -> dict[str, Any]:
     found["defence"] = _defence(reader)
     found["ramps"] = _ramps(reader)
     _check_model(reader)
+    _check_plain(reader, tables, ())
     return found
+
+
+def _check_plain(reader: _Reader, value: object, place: tuple[str, ...]) -> None:
+    """Refuse what a manifest, which is JSON, cannot hold."""
+    listed = dict(enumerate(value)) if isinstance(value, list | tuple) else {}
+    for key, each in (value if isinstance(value, dict) else listed).items():
+        _check_plain(reader, each, (*place, str(key)))
+    if isinstance(value, date | time):
+        reader.report(".".join(place), "a date or time as text, in quotes", str(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        reader.report(".".join(place), "a finite number", str(value))
 
 
 def _defence(reader: _Reader) -> DefenceTable | None:
@@ -255,14 +269,13 @@ def _check_network(
 def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
     """What one table needs of another."""
     defence, engine, optimizer = found["defence"], found["engine"], found["optimizer"]
-    numbers = {
-        name
-        for name, value in defence.model_dump().items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+    numbers = {  # whole ones count something, and have nothing in between
+        name for name, value in defence.model_dump().items() if isinstance(value, float)
     }
     for name in sorted(set(found["ramps"]) - (numbers - {"warm_up", "epsilon"})):
         allowed = ", ".join(sorted(numbers - {"warm_up", "epsilon"})) or "(none)"
-        reader.report(f"ramps.{name}", f"a number of {defence.name}: {allowed}", repr(name))
+        expected = f"a number of {defence.name} that is no count: {allowed}"
+        reader.report(f"ramps.{name}", expected, repr(name))
     if engine.mixed_precision == "float16" and not engine.device.startswith("cuda"):
         reader.report("engine.mixed_precision", "bfloat16 on this device", "'float16'")
     exact = optimizer.name == "curvature-aware" and optimizer.curvature_mode == "exact"
@@ -276,6 +289,7 @@ def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
         expected = "a table [teacher]" if needed else "no table [teacher], which it does not use"
         reader.report("teacher", f"{expected} for {defence.name}", "none" if needed else "one")
     _check_mask_log(reader, found)
+    _check_spiking(reader, found)
     _check_team(reader, found)
     _check_pruning(reader, found.get("pruning"))
     validation = found.get("validation")
@@ -283,6 +297,18 @@ def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
         reader.report("validation.epsilon", "a budget, as the defence has none", "nothing")
     if defence.budget is None and "collapse" in found:
         reader.report("collapse", "a defence with a budget, which it looks for", defence.name)
+
+
+def _check_spiking(reader: _Reader, found: Mapping[str, Any]) -> None:
+    """Pixels of a spiking network are rates."""
+    model, bounds = found["model"], found["data"].bounds
+    if "spiking" not in (model.backbone, *(agent.backbone for agent in model.agents)):
+        return
+    if bounds != (0.0, 1.0):
+        expected = "[0, 1] for a spiking network, whose pixels are rates"
+        reader.report("data.bounds", expected, str(list(bounds)))
+    if model.normalize is not None:
+        reader.report("model.normalize", "none for a spiking network: pixels are rates", "one")
 
 
 def _check_pruning(reader: _Reader, table: PruningTable | None) -> None:

@@ -23,11 +23,14 @@ from fgmf.canonical import json_digest, tensor_digest
 from fgmf.errors import StaleEvidence
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fgmf.datasets import Samples
     from fgmf.pipeline.loading import TrainingPlan
 
 FORMAT: Final = "fgmf-training/1"
 _NOT_THE_TRAINING: Final = ("output", "writing")
+_PARTS: Final = ("state", "recipe", "recipe_file", "images", "identity", "sessions", "result")
 
 
 def identity_of(
@@ -86,6 +89,27 @@ def surroundings() -> dict[str, Any]:
     }
 
 
+def changes_since(session: Mapping[str, Any], code: str) -> list[str]:
+    """Name what is other than in a session of before, and may round otherwise."""
+    here = {"code": code, **surroundings()}
+    names = ("code", "threads", "torch", "machine", "accelerator")
+    return [name for name in names if session.get(name) != here[name]]
+
+
+def check_same(kept: Mapping[str, str], own: Mapping[str, str], path: Path) -> None:
+    """Refuse to go on in the directory of another training.
+
+    Raises:
+        StaleEvidence: An identity differs from the other.
+    """
+    changed = [name for name in sorted({*kept, *own}) if kept.get(name) != own.get(name)]
+    if changed:
+        raise StaleEvidence(
+            f"expected this training in {path}, got one with another {', '.join(changed)}; "
+            "name another output, or start anew (--restart)"
+        )
+
+
 def now() -> str:
     """Return the time, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -105,6 +129,11 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         raise StaleEvidence(f"expected a manifest at {path}, got: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise StaleEvidence(f"expected a manifest of the form {FORMAT} at {path}, got another")
+    lacking = [name for name in _PARTS if name not in document]
+    if lacking:
+        raise StaleEvidence(
+            f"expected a whole manifest at {path}, got one without {', '.join(lacking)}"
+        )
     return document
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -16,6 +16,7 @@ from fgmf.pipeline.manifest import read_manifest, weights_digest
 from fgmf.pipeline.pruning import check_pattern
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import nn
@@ -40,8 +41,7 @@ def load_trained(path: Path) -> nn.Module:
         got = "none" if manifest is None else "one that is not finished; `fgmf train` goes on"
         raise StaleEvidence(f"expected a finished training in {path}, got {got}")
     result = manifest["result"]
-    if file_digest(directory.weights) != result["weights_file"]:
-        raise StaleEvidence(f"expected the weights that {path} names in its manifest, got others")
+    check_weights_file(directory, result)
     plan = plan_of(manifest["recipe"], (path / manifest["recipe_file"]["path"]).resolve())
     images = manifest["images"]
     facts = ImageFacts(channels=images["channels"], side=images["side"], classes=images["classes"])
@@ -56,3 +56,16 @@ def load_trained(path: Path) -> nn.Module:
     if plan.pruning is not None and not (result["stopped"] and not result.get("pattern")):
         check_pattern(directory.pattern, str(result.get("pattern", "")), model)
     return model.eval()
+
+
+def check_weights_file(directory: TrainingDirectory, result: Mapping[str, Any]) -> None:
+    """Hold the file of weights against the result that a manifest names.
+
+    Raises:
+        StaleEvidence: There is none, or it is another.
+    """
+    expected = f"expected the weights that {directory.path} names in its manifest"
+    if not directory.weights.is_file():
+        raise StaleEvidence(f"{expected}, got none; put them back, or start anew (--restart)")
+    if file_digest(directory.weights) != result["weights_file"]:
+        raise StaleEvidence(f"{expected}, got others; put them back, or start anew (--restart)")

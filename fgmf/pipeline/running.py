@@ -33,6 +33,8 @@ from fgmf.pipeline.building import (
 from fgmf.pipeline.directory import TrainingDirectory, file_digest
 from fgmf.pipeline.manifest import (
     FORMAT,
+    changes_since,
+    check_same,
     code_digest,
     identity_of,
     now,
@@ -42,7 +44,7 @@ from fgmf.pipeline.manifest import (
 )
 from fgmf.pipeline.masks import MaskLogging
 from fgmf.pipeline.pruning import build_pruning, held_pattern
-from fgmf.pipeline.reloading import load_trained
+from fgmf.pipeline.reloading import check_weights_file, load_trained
 from fgmf.pipeline.validation import Validation
 from fgmf.sparsity import save_pattern
 from fgmf.threat import ThreatModel
@@ -124,7 +126,7 @@ def run_training(plan: TrainingPlan, request: TrainingRequest | None = None) -> 
         InvalidInput: Data that cannot be trained on; another training runs in the directory.
         FactoryFailed: A factory of the plan failed.
         StaleEvidence: The directory holds another training.
-        NonFiniteOutput: The loss became NaN or infinite.
+        NonFiniteOutput: The loss became NaN or infinite, or the weights at the end.
 
     Randomness: the plan's seed fixes the weights on one machine with one number of threads, also
         across crashes and resumptions.
@@ -192,9 +194,12 @@ class _Training:
         self.earlier = earlier = read_manifest(self.directory.manifest)
         if earlier is None:
             return None
-        _check_same(earlier["identity"], self.identity, self.directory.path)
+        check_same(earlier["identity"], self.identity, self.directory.path)
         result: dict[str, Any] = earlier["result"]
-        return None if earlier["state"] == "running" else result
+        if earlier["state"] == "running":
+            return None
+        check_weights_file(self.directory, result)
+        return result
 
     def _agreed(self) -> dict[str, Any] | None:
         """The same, as the first of several processes finds it, which all go by."""
@@ -246,10 +251,12 @@ class _Training:
         if not (run.step and self.request.first):
             return
         self.request.notify(f"goes on after update {run.step} of {run.steps}")
-        if self.earlier is not None and self.earlier["sessions"][-1]["code"] != self._code:
+        sessions = [] if self.earlier is None else self.earlier["sessions"][-1:]
+        changed = [name for session in sessions for name in changes_since(session, self._code)]
+        if changed:
             self.request.notify(
-                "the code has changed since the training began: the weights need not be those "
-                "of a training without interruption"
+                f"{', '.join(changed)} changed since the training was cut off: the weights need "
+                "not be those of a training without interruption"
             )
 
     @property
@@ -386,12 +393,3 @@ def _watch(plan: TrainingPlan) -> CollapseWatch:
         max_images=table.max_images,
     )
     return CollapseWatch(monitor, stop=table.stop)
-
-
-def _check_same(kept: Mapping[str, str], own: Mapping[str, str], path: Path) -> None:
-    changed = [name for name in sorted({*kept, *own}) if kept.get(name) != own.get(name)]
-    if changed:
-        raise StaleEvidence(
-            f"expected this training in {path}, got one with another {', '.join(changed)}; "
-            "name another output, or start anew (--restart)"
-        )

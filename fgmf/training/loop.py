@@ -46,7 +46,8 @@ def train(
 
     Raises:
         InvalidInput: Images or labels that cannot be trained on.
-        NonFiniteOutput: The loss became NaN or infinite; the model is of no use then.
+        NonFiniteOutput: The loss became NaN or infinite, or the weights at the end; the model is of
+            no use then.
 
     Randomness: `seed` fixes the result on one device and one thread, also for models with
         dropout; global generators are put back afterwards. First weights are the model's own.

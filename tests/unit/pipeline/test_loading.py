@@ -102,6 +102,14 @@ class TestLoading:
             ('epsilon = "1/10"', "epsilon = 0", "defence.epsilon"),
             ('epsilon = "1/10"', "", "defence.epsilon"),
             ("schema = 1", "schema = ", "line 2, column 10"),
+            ("hidden = 8", "hidden = 2026-01-01", "model.arguments.hidden"),
+            ("hidden = 8", "hidden = [8, { at = 12:30:00 }]", "model.arguments.hidden.1.at"),
+            ("hidden = 8", "hidden = inf", "model.arguments.hidden"),
+            (
+                'backbone = "cnn"',
+                'backbone = "spiking"\nnormalize.mean = 0.5',
+                "model.normalize.std",
+            ),
         ],
     )
     def test_single_mistakes(self, old: str, new: str, location: str, tmp_path: Path) -> None:
@@ -112,6 +120,8 @@ class TestLoading:
         [
             ("[ramps.gamma]\nend = 1.0", "ramps.gamma"),
             ("[ramps.epsilon]\nend = 1.0", "ramps.epsilon"),
+            ("[ramps.every]\nend = 4", "ramps.every"),  # counts have nothing in between
+            ("[ramps.salience_steps]\nend = 4", "ramps.salience_steps"),
             ('[teacher]\ndirectory = "runs/t"', "teacher"),
             ("[mask_log]\n[sgam]", "mask_log"),  # the penalty looks at a part of the batch
             ('[engine]\nmixed_precision = "float16"', "engine.mixed_precision"),
@@ -133,6 +143,12 @@ class TestLoading:
         assert load_recipe_file(logged).augmentation is None
         moved = written(tmp_path, amo, "[mask_log]\n[sgam]\n[augmentation]")
         assert list(problems(moved)) == ["mask_log"]
+
+    def test_pixels_of_a_spiking_network_are_rates(self, tmp_path: Path) -> None:
+        spiking = RECIPE.replace('"cnn"', '"spiking"\nnormalize = { mean = 0.5, std = 0.5 }')
+        spiking = spiking.replace("images = 120", "images = 120\nbounds = [0, 255]")
+        assert list(problems(written(tmp_path, spiking))) == ["data.bounds", "model.normalize"]
+        load_recipe_file(written(tmp_path, spiking.replace('"spiking"', '"cnn"')))
 
     def test_what_needs_a_budget(self, tmp_path: Path) -> None:
         plain = RECIPE.replace(

@@ -94,6 +94,19 @@ class TestKilled:
         assert [s["from_update"] for s in manifest["sessions"]] == [0, 0, 2, 4, 8]
         assert not (parts.parent / "out" / "checkpoint.pt").exists()
 
+    def test_it_says_what_rounds_otherwise(self, tmp_path: Path) -> None:
+        path, notes = written(tmp_path), list[str]()
+        bomb = (Killed(4, "after_update"),)
+        assert in_a_child(lambda: train(path, callbacks=bomb)) == signal.SIGKILL
+        manifest = tmp_path / "out" / "manifest.json"
+        document = json.loads(manifest.read_text())
+        document["sessions"][-1] |= {"threads": 64, "torch": "1.0", "system": "another"}
+        manifest.write_text(json.dumps(document))
+        train(path, notify=notes.append)
+        assert notes[0].startswith("goes on after update 2")
+        assert notes[1].startswith("threads, torch changed since the training was cut off")
+        assert len(notes) == 2
+
 
 class TestMaskLog:
     def test_is_complete_also_after_kills(self, tmp_path: Path) -> None:
@@ -167,6 +180,37 @@ class TestOutcome:
         path.write_bytes(contents)
         with pytest.raises(StaleEvidence, match="got others"):
             trained_model(str(path.parent))
+
+    def test_a_finished_training_without_its_weights_is_not_called_trained(
+        self, recipe: Path
+    ) -> None:
+        path = recipe.parent / "out" / "weights.safetensors"
+        contents = path.read_bytes()
+        path.write_bytes(contents[:-1])
+        with pytest.raises(StaleEvidence, match=r"got others.*--restart"):
+            train(recipe)
+        path.unlink()
+        with pytest.raises(StaleEvidence, match=r"got none.*--restart"):
+            train(recipe)
+        with pytest.raises(StaleEvidence, match="got none"):
+            trained_model(str(path.parent))
+        train(recipe, restart=True)
+        assert path.read_bytes() == contents
+
+    def test_a_manifest_that_lacks_something_is_refused(self, recipe: Path) -> None:
+        path = recipe.parent / "out" / "manifest.json"
+        document = json.loads(path.read_text())
+        del document["result"]
+        path.write_text(json.dumps(document))
+        with pytest.raises(StaleEvidence, match="without result"):
+            trained_model(str(path.parent))
+        with pytest.raises(StaleEvidence, match="without result"):
+            train(recipe)
+
+    def test_one_class_is_no_task(self, tmp_path: Path) -> None:
+        one = RECIPE.replace("images = 120", "images = 1")
+        with pytest.raises(InvalidInput, match="two or more classes, got 1 of one"):
+            train(written(tmp_path, one))
 
     def test_no_training_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(StaleEvidence, match="finished training"):

@@ -21,7 +21,7 @@ from fgmf.matrix import (
     summary_document,
     write_run,
 )
-from fgmf.matrix.cells import located
+from fgmf.matrix.cells import data_files, located
 from fgmf.matrix.collecting import FORMAT, inputs_digest, record_of
 from fgmf.running import importing_from
 
@@ -62,9 +62,9 @@ def run_cell(path: Path, name: str, *, restart: bool) -> ExitCode:
 
 
 def _run(matrix: Matrix, cell: Cell, run: CellRun, *, restart: bool, alone: bool) -> ExitCode:
-    """One seed. `alone` says that nothing else has used memory in this process."""
+    """One seed. `alone` says that nothing else has used memory in this process so far."""
     recipe, gates = write_run(matrix, cell, run)
-    inputs = inputs_digest(recipe, gates)
+    inputs = inputs_digest(recipe, gates, *data_files(matrix))
     record = record_of(run)
     whole = record is not None and record["inputs"] == inputs and record["exit"] in _WHOLE
     if record is not None and whole and not restart:
@@ -72,10 +72,11 @@ def _run(matrix: Matrix, cell: Cell, run: CellRun, *, restart: bool, alone: bool
         return ExitCode(record["exit"])
     for stale in (run.record, run.report):
         stale.unlink(missing_ok=True)
+    anew = restart or not (run.training / "manifest.json").exists()
     trained = run_train(recipe, restart=restart)
     if trained is not ExitCode.PASSED:
         return trained
-    measures = _measures(matrix, cell, run, alone=alone)
+    measures = _measures(matrix, cell, run, alone=alone and anew)
     code = run_check(CheckRequest(path=gates, reports=(f"json:{run.report}",)))
     if run.report.exists():
         record = {

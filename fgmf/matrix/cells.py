@@ -185,6 +185,7 @@ def _problems(tables: Mapping[str, Any]) -> list[Problem]:
     named = isinstance(defences, list) and defences and all(_is_named(d) for d in defences)
     expect("defences", "a list of names, or of tables with a name", holds=bool(named))
     _expect_comparison(tables, expect)
+    _expect_names(tables, expect)
     threats = tables.get("threats")
     sound = isinstance(threats, dict) and threats and all(map(_is_threat, threats.values()))
     what = "tables with norm and epsilon, and with a budget of defences (Linf) where it is not linf"
@@ -207,6 +208,17 @@ def _expect_comparison(tables: Mapping[str, Any], expect: Callable[..., None]) -
     names = [entry.get("name") if isinstance(entry, dict) else entry for entry in listed]
     holds = "reference" not in tables or tables["reference"] in names
     expect("reference", "one of the defences", holds=holds)
+
+
+def _expect_names(tables: Mapping[str, Any], expect: Callable[..., None]) -> None:
+    """Cells are called by these, and lie in directories of that name."""
+    for key in ("backbones", "defences", "threats"):
+        entries = tables.get(key)
+        listed = list(entries) if isinstance(entries, list | dict) else []
+        names = [str(entry.get("name") if isinstance(entry, dict) else entry) for entry in listed]
+        expect(key, "each name once", holds=len(set(names)) == len(names))
+        plain = all(set(name).isdisjoint("/\\") for name in names)
+        expect(key, "names without / and \\", holds=plain)
 
 
 def _is_named(entry: object) -> bool:
@@ -274,6 +286,19 @@ def located(matrix: Matrix, table: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(table.get("path"), str):
         return dict(table)
     return {**table, "path": str(matrix.path.absolute().parent / table["path"])}
+
+
+def data_files(matrix: Matrix) -> list[Path]:
+    """Files of all images that the file names by a path; none for those of factories."""
+    recipe = matrix.tables["recipe"]
+    tables = [recipe.get("data"), recipe.get("validation"), matrix.tables["data"]]
+    paths = [
+        matrix.path.absolute().parent / table["path"]
+        for table in tables
+        if isinstance(table, dict) and isinstance(table.get("path"), str)
+    ]
+    files = [file for path in dict.fromkeys(paths) for file in (path, *sorted(path.rglob("*")))]
+    return [file for file in files if file.is_file()]
 
 
 def toml_of(tables: Mapping[str, Any]) -> str:

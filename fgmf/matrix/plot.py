@@ -36,7 +36,8 @@ def render_plot(results: Sequence[CellResult], *, gate: str) -> str:
         gate: Name of the gate.
 
     Returns:
-        An SVG document with a newline at its end; the line goes from 0 to 1.
+        An SVG document with a newline at its end; the line goes from 0 to 1, and what lies
+        beyond is written beside it.
     """
     rows: list[str] = []
     top = 44
@@ -61,14 +62,15 @@ def _row(result: CellResult, gate: str, y: int) -> str:
     name = f"{result.cell.backbone}, {result.cell.defence}"
     label = f'<text x="24" y="{y}">{_text(name)}</text>'
     verdicts = [v for run in result.runs for v in run.verdicts if v.gate == gate]
-    marks = [
-        _mark(v, v.measured, y - 4)
-        for v in verdicts
-        if v.measured is not None and 0 <= v.measured <= 1
-    ]
-    if len(marks) < len(result.runs):
+    measured = [(v, v.measured) for v in verdicts if v.measured is not None]
+    marks = [_mark(v, value, y - 4) for v, value in measured if 0 <= value <= 1]
+    beyond = [f"{value:.3f}" for _, value in measured if not 0 <= value <= 1]
+    if len(measured) < len(result.runs):
         why = result.missing or "not measured"
         marks.append(f'<text class="missing" x="{_LEFT + 6}" y="{y}">{_text(why)}</text>')
+    if beyond:
+        at, words = _WIDTH - _RIGHT - 6, f"beyond the line: {', '.join(beyond)}"
+        marks.append(f'<text x="{at}" y="{y}" text-anchor="end">{_text(words)}</text>')
     return label + "".join(marks)
 
 

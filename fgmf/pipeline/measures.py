@@ -48,7 +48,7 @@ def curvature_measures(
     """
     model = load_trained(training)
     samples = collected_samples(SourceTable.model_validate(dict(data)), "data", place)
-    images, labels = samples.images[:_IMAGES], samples.labels[:_IMAGES]
+    images, labels = samples.images[:_IMAGES], samples.labels[:_IMAGES].long()
     epsilon = float(parse_epsilon(threat["epsilon"]))
     length = math.sqrt(images[0].numel()) if threat["norm"] == "linf" else 1.0
     found = measure_negative_curvature(

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from fgmf.cli.application import application
+from fgmf.datasets import digits
 from fgmf.errors import InvalidGateFile
 from fgmf.gatefile import load_gate_file
 from fgmf.matrix import (
@@ -205,6 +208,24 @@ def test_masking_verdicts_are_counted(tmp_path: Path) -> None:
     )
 
 
+def test_what_lies_beyond_the_line_is_not_called_unmeasured(tmp_path: Path) -> None:
+    result = collect(read_matrix(matrix_in(tmp_path)))[0]
+    verdicts = [
+        Verdict(gate="margin", kind="faithfulness", outcome=Outcome.PASS, reason="", measured=value)
+        for value in (-0.25, 0.5)
+    ]
+    runs = tuple(
+        replace(run, missing="", verdicts=(verdict,))
+        for run, verdict in zip(result.runs, verdicts, strict=True)
+    )
+    drawn = render_plot([replace(result, runs=runs)], gate="margin")
+    assert "beyond the line: -0.250" in drawn
+    assert "not measured" not in drawn
+    assert drawn.count("<circle") == 1
+    half = (replace(runs[0], verdicts=()), runs[1])
+    assert "not measured" in render_plot([replace(result, runs=half)], gate="margin")
+
+
 def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     """t(2, 97.5 %) is 4.3027: of .1, .2, .3 the mean is .2 +- 4.3027 * .1 / sqrt(3)."""
     three = SMALL.replace("seeds = [0, 4]", "seeds = [1, 2, 3, 9]")
@@ -228,6 +249,30 @@ def test_paths_are_meant_from_the_matrix_file(tmp_path: Path) -> None:
     matrix = read_matrix(matrix_in(tmp_path, text))
     for path in write_run(matrix, matrix.cells[0], matrix.cells[0].runs[0]):
         assert tomllib.loads(path.read_text())["data"]["path"] == str(tmp_path / "data.npz")
+
+
+def test_other_images_at_the_same_path_are_another_run(tmp_path: Path) -> None:
+    def write(count: int) -> None:
+        found = digits("train")
+        kept = {"images": found.images[:count], "labels": found.labels[:count].to(torch.int32)}
+        np.savez(tmp_path / "data.npz", **{name: value.numpy() for name, value in kept.items()})
+
+    text = SMALL.replace("seeds = [0, 4]", "seeds = [0]")
+    first, _, second = text.rpartition('factory = "fgmf.datasets:digits"')
+    path = str(matrix_in(tmp_path, f'{first}path = "data.npz"{second}'))
+    write(100)
+    done = run("run", path, "cnn-standard-linf")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    assert "measured before" in run("run", path, "cnn-standard-linf").stdout
+    record = read_matrix(Path(path)).cells[0].runs[0].record
+    measures = json.loads(record.read_text())["measures"]
+    assert {"peak_mib", "negative_share"} < measures.keys()
+    write(101)
+    again = run("run", path, "cnn-standard-linf").stdout
+    assert "measured before" not in again
+    assert "was trained before" in again
+    measures = json.loads(record.read_text())["measures"]
+    assert "peak_mib" not in measures  # this process did not train
 
 
 def test_factories_lie_beside_the_matrix_file(tmp_path: Path) -> None:
@@ -272,6 +317,9 @@ def test_damaged_reports_are_holes(tmp_path: Path) -> None:
         (SMALL.replace('["cnn"]', "[]"), "backbones"),
         (SMALL.replace('["cnn"]', "[3]"), "backbones"),
         (SMALL.replace('"standard"', "3"), "defences"),
+        (SMALL.replace('"standard"', '"n-fgsm"'), "defences: expected each name once"),
+        (SMALL.replace('["cnn"]', '["cnn", "cnn"]'), "backbones: expected each name once"),
+        (SMALL.replace("[threats.linf]", '[threats."../linf"]'), "threats: expected names without"),
         (SMALL.replace('norm = "linf"\n', "", 1), "threats"),
         (SMALL.replace('norm = "linf"', 'norm = "l2"'), "threats"),
         (SMALL.replace("[recipe.", "[other."), "recipe"),

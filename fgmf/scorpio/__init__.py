@@ -9,7 +9,7 @@
 `path_curvature` how much the answers bend where integrated gradients look;
 `schedules` let weights and budgets grow, `amortised` keeps perturbations between epochs, and
 `optimizer` steps by a clamped estimate of the curvature in the parameters, alone or, in
-`wrapped_optimizer`, in front of any other optimizer.
+`wrapped_optimizer`, in front of any other optimizer; `curvature_optimizer` is what both share.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fgmf.scorpio.amortised import (
     amortised_step,
 )
 from fgmf.scorpio.ascent import BallNorm, QuadraticAscent, climb_quadratic
+from fgmf.scorpio.curvature_optimizer import CurvatureOptimizer
 from fgmf.scorpio.hutchinson import CurvatureMode, Hutchinson
 from fgmf.scorpio.optimizer import CurvatureAware
 from fgmf.scorpio.path_curvature import PathCurvature, path_curvature
@@ -42,6 +43,7 @@ __all__ = [
     "Baseline",
     "CurvatureAware",
     "CurvatureMode",
+    "CurvatureOptimizer",
     "CurvatureWrapped",
     "Hutchinson",
     "KeptPerturbations",

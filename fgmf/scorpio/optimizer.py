@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fgmf.errors import InvalidInput
+from fgmf.scorpio.curvature_optimizer import CurvatureOptimizer
 from fgmf.scorpio.hutchinson import CurvatureMode, Hutchinson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from fgmf.curvature import PassCount
+    from collections.abc import Iterable
 
 
-class CurvatureAware(torch.optim.Optimizer):
+class CurvatureAware(CurvatureOptimizer):
     """Momentum over a clamped Hutchinson estimate of the Hessian's diagonal.
 
         if optimizer.due():
@@ -123,71 +122,31 @@ class CurvatureAware(torch.optim.Optimizer):
         group = self.param_groups[0]
         return bool(group["steps"] % group["every"] == 0)
 
-    def update_curvature(
-        self,
-        loss_of: Callable[[], torch.Tensor],
-        combined: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> PassCount:
-        """Take one more estimate of the diagonal into the average.
-
-        Args:
-            loss_of: Computes the loss anew from the parameters as they are, unscaled.
-            combined: Makes one estimate of those of several processes, each of its own images.
-
-        Returns:
-            Passes spent. Nothing but the average changes: no `.grad`, no parameter.
-
-        Raises:
-            GradientUnavailable: Mode ``exact`` on a compiled model: use ``mode="secant"``.
-        """
+    def _estimating(self) -> tuple[Hutchinson, int]:
         first = self.param_groups[0]
-        parameters = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
         estimating = Hutchinson(
             mode=first["mode"], secant_step=first["secant_step"], seed=first["seed"]
         )
-        estimate, spent = estimating.estimate(loss_of, parameters, first["estimates"])
-        estimate = estimate if combined is None else combined(estimate)
+        return estimating, first["estimates"]
+
+    def _count_estimate(self, *, skipped: bool) -> None:
         for group in self.param_groups:
             group["estimates"] += 1
-        if bool(estimate.isfinite().all()):
-            self._average(parameters, estimate)
-        else:
-            for group in self.param_groups:
-                group["skipped_estimates"] += 1
-        return spent
+            group["skipped_estimates"] += skipped
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401 - what the closure returns
-        """Make one step from the gradients in `.grad`.
+    def _average(
+        self, parameter: torch.Tensor, estimate: torch.Tensor, group: dict[str, Any]
+    ) -> None:
+        decay, state = group["curvature_decay"], self._state_of(parameter)
+        state["curvature"].lerp_(estimate, 1.0 - decay)
+        state["curvature_weight"] = decay * state["curvature_weight"] + 1.0 - decay
 
-        Args:
-            closure: Computes the loss and its gradients anew; called first, if given.
-
-        Returns:
-            What the closure returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _move_all(self) -> None:
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._move(parameter, parameter.grad, group)
             group["steps"] += 1
-        return loss
-
-    def _average(self, parameters: list[torch.Tensor], estimate: torch.Tensor) -> None:
-        decays = {
-            p: group["curvature_decay"] for group in self.param_groups for p in group["params"]
-        }
-        pieces = estimate.split([p.numel() for p in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            state = self._state_of(parameter)
-            state["curvature"].lerp_(piece.view_as(parameter), 1.0 - decays[parameter])
-            state["curvature_weight"] = (
-                decays[parameter] * state["curvature_weight"] + 1.0 - decays[parameter]
-            )
 
     def _move(self, parameter: torch.Tensor, gradient: torch.Tensor, group: dict[str, Any]) -> None:
         state, beta = self._state_of(parameter), group["beta"]

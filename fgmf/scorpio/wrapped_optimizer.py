@@ -12,20 +12,16 @@ Momentum, rates, weight decay and their schedules are the base's own.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from fgmf.errors import InvalidInput, StaleEvidence
+from fgmf.scorpio.curvature_optimizer import CurvatureOptimizer
 from fgmf.scorpio.hutchinson import Hutchinson
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from fgmf.curvature import PassCount
-
-
-class CurvatureWrapped(torch.optim.Optimizer):
+class CurvatureWrapped(CurvatureOptimizer):
     """Gives an optimizer gradients over a clamped Hutchinson estimate of the diagonal.
 
         optimizer = CurvatureWrapped(torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9))
@@ -78,7 +74,7 @@ class CurvatureWrapped(torch.optim.Optimizer):
         super().__init__(base.param_groups, {})
         self.base, self.param_groups = base, base.param_groups
         self._decay, self._scale, self._floor, self._every = curvature_decay, scale, floor, every
-        self._estimating = estimating or Hutchinson()
+        self._hutchinson = estimating or Hutchinson()
         self._steps, self._estimates, self.skipped_estimates = 0, 0, 0
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -92,53 +88,27 @@ class CurvatureWrapped(torch.optim.Optimizer):
         """Return whether an estimate is wanted before the next step."""
         return self._steps % self._every == 0
 
-    def update_curvature(
-        self,
-        loss_of: Callable[[], torch.Tensor],
-        combined: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> PassCount:
-        """Take one more estimate of the diagonal into the average.
+    def _estimating(self) -> tuple[Hutchinson, int]:
+        return self._hutchinson, self._estimates
 
-        Args:
-            loss_of: Computes the loss anew from the parameters as they are, unscaled.
-            combined: Makes one estimate of those of several processes, each of its own images.
-
-        Returns:
-            Passes spent. Nothing but the average changes: no `.grad`, no parameter.
-
-        Raises:
-            GradientUnavailable: Mode ``exact`` on a compiled model: use mode ``secant``.
-        """
-        parameters = [p for p in self._parameters() if p.requires_grad]
-        estimate, spent = self._estimating.estimate(loss_of, parameters, self._estimates)
-        estimate = estimate if combined is None else combined(estimate)
+    def _count_estimate(self, *, skipped: bool) -> None:
         self._estimates += 1
-        if not bool(estimate.isfinite().all()):
-            self.skipped_estimates += 1
-            return spent
-        pieces = estimate.split([p.numel() for p in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            state = self.state[parameter]
-            if not state:
-                state["curvature"], state["weight"] = torch.zeros_like(parameter), 0.0
-            state["curvature"].lerp_(piece.view_as(parameter), 1.0 - self._decay)
-            state["weight"] = self._decay * state["weight"] + 1.0 - self._decay
-        return spent
+        self.skipped_estimates += skipped
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: ANN401 - what the closure returns
-        """Let the base make one step from the divided gradients.
+    def _average(
+        self,
+        parameter: torch.Tensor,
+        estimate: torch.Tensor,
+        group: dict[str, Any],  # noqa: ARG002 - the base's, which knows no decay
+    ) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["curvature"], state["weight"] = torch.zeros_like(parameter), 0.0
+        state["curvature"].lerp_(estimate, 1.0 - self._decay)
+        state["weight"] = self._decay * state["weight"] + 1.0 - self._decay
 
-        Args:
-            closure: Computes the loss and its gradients anew; called first, if given.
-
-        Returns:
-            What the closure returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _move_all(self) -> None:
+        """Let the base step by the divided gradients, which are put back afterwards."""
         plain = {p: p.grad for p in self._parameters() if p.grad is not None}
         try:
             for parameter, gradient in plain.items():
@@ -149,7 +119,6 @@ class CurvatureWrapped(torch.optim.Optimizer):
             for parameter, gradient in plain.items():
                 parameter.grad = gradient
         self._steps += 1
-        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return the base's state, the averages in the order of the parameters, and the counts."""

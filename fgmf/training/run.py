@@ -24,7 +24,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fgmf.errors import InvalidInput, NonFiniteOutput
-from fgmf.scorpio import CurvatureAware, CurvatureWrapped
+from fgmf.scorpio import CurvatureOptimizer
 from fgmf.seeding import derive_seed, isolated_randomness
 from fgmf.training.averaging import WeightAverage
 from fgmf.training.checks import check_samples, check_views, check_weights, explain_failure
@@ -339,7 +339,7 @@ class TrainingRun:
     def _estimate_curvature(self) -> None:
         """Of the clean cross-entropy in evaluation mode: no draw, no stored state is touched."""
         optimizer, peers = self.optimizer, self.settings.peers
-        if isinstance(optimizer, CurvatureAware | CurvatureWrapped) and optimizer.due():
+        if isinstance(optimizer, CurvatureOptimizer) and optimizer.due():
             with evaluating(self.model):
                 optimizer.update_curvature(
                     lambda: cross_entropy(self._running(self.images), self.labels),

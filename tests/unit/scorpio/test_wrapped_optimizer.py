@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from unit.scorpio.optimizations import X, Y, net, point, run
 
 from fgmf.curvature import PassCount
-from fgmf.errors import GradientUnavailable, InvalidInput, StaleEvidence
-from fgmf.scorpio import CurvatureWrapped, Hutchinson
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-SECANT = Hutchinson(mode="secant")
-
-
-def point(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64, requires_grad=True)
-
-
-def run(optimizer: CurvatureWrapped, loss_of: Callable[[], torch.Tensor], steps: int) -> float:
-    loss = torch.zeros(())
-    for _ in range(steps):
-        if optimizer.due():
-            optimizer.update_curvature(loss_of)
-        optimizer.zero_grad()
-        loss = loss_of()
-        loss.backward()
-        optimizer.step()
-    return float(loss.detach())
-
-
-def net() -> nn.Module:
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 3))
-
-
-X = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
-Y = X[:, :3].argmax(dim=1)
+from fgmf.errors import InvalidInput, StaleEvidence
+from fgmf.scorpio import CurvatureWrapped
 
 
 def test_the_step_written_out() -> None:
@@ -103,31 +73,6 @@ def test_gradients_are_as_they_were_after_a_step_also_after_an_error() -> None:
         assert x.grad.tolist() == [7.0]
 
 
-@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
-@pytest.mark.parametrize("stop", [3, 10])
-def test_a_run_goes_on_bit_by_bit_where_it_stopped(stop: int, kind: Any) -> None:
-    def made() -> tuple[nn.Module, CurvatureWrapped]:
-        model = net()
-        groups = [{"params": model[0].parameters(), "lr": 0.05}, {"params": model[2].parameters()}]
-        base = kind(groups, lr=0.02, **({"momentum": 0.9} if kind is torch.optim.SGD else {}))
-        return model, CurvatureWrapped(base, every=4, estimating=Hutchinson(seed=9))
-
-    whole, optimizer = made()
-    run(optimizer, lambda: cross_entropy(whole(X), Y), 20)
-    first, optimizer = made()
-    run(optimizer, lambda: cross_entropy(first(X), Y), stop)
-    file = io.BytesIO()
-    torch.save({"net": first.state_dict(), "optimizer": optimizer.state_dict()}, file)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
-    second, optimizer = made()
-    second.load_state_dict(saved["net"])
-    optimizer.load_state_dict(saved["optimizer"])
-    run(optimizer, lambda: cross_entropy(second(X), Y), 20 - stop)
-    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
 def test_schedulers_groups_and_scalers() -> None:
     model, late = net(), point(1.0)
     optimizer = CurvatureWrapped(torch.optim.SGD(model.parameters(), lr=0.1))
@@ -146,41 +91,6 @@ def test_schedulers_groups_and_scalers() -> None:
     scheduler.step()
     assert float(before - late.detach()) == pytest.approx(0.5)  # no estimate: a sign step
     assert [group["lr"] for group in optimizer.base.param_groups] == [0.05, 0.25]
-
-
-def test_compiled_models_refuse_the_exact_mode_and_take_secants() -> None:
-    model = net()
-    compiled = torch.compile(model, backend="aot_eager")
-
-    def loss() -> torch.Tensor:
-        return cross_entropy(compiled(X), Y)
-
-    with pytest.raises(GradientUnavailable, match="finite-difference"):
-        CurvatureWrapped(torch.optim.SGD(model.parameters(), lr=0.1)).update_curvature(loss)
-    base = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-    before = float(loss().detach())
-    assert run(CurvatureWrapped(base, estimating=SECANT), loss, 20) < before
-
-
-def test_what_is_not_finite_is_left_out_and_counted() -> None:
-    x = point(1.0, 2.0)
-    optimizer = CurvatureWrapped(torch.optim.SGD([x], lr=0.1))
-    optimizer.update_curvature((x.square() * float("inf")).sum)
-    assert (optimizer.skipped_estimates, len(optimizer.state)) == (1, 0)
-
-
-def test_closures() -> None:
-    x = point(1.0)
-    optimizer = CurvatureWrapped(torch.optim.SGD([x], lr=0.1))
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = x.square().sum()
-        loss.backward()
-        return loss
-
-    assert float(optimizer.step(closure).detach()) == 1.0
-    assert x.detach().tolist() == pytest.approx([0.9])
 
 
 @pytest.mark.parametrize(

@@ -145,9 +145,11 @@ def saliency_target(
         activations, logits = _with_activations(sgam.backbone, name, masked)
         chosen = logits.gather(1, labels.view(-1, 1).to(logits.device)).sum()
         (gradient,) = torch.autograd.grad(chosen, activations)
-    maps, slopes = as_maps(activations.detach()), as_maps(gradient)
+    kind = torch.promote_types(activations.dtype, torch.float32)  # squares underflow in half
+    maps, slopes = (as_maps(part.to(kind)) for part in (activations.detach(), gradient))
     rule = _layer_cam if method == "layer-cam" else _grad_cam_pp
-    return _on_grid(rule(maps, slopes), sgam.layer.config.grid_side)
+    with torch.autocast(images.device.type, enabled=False):
+        return _on_grid(rule(maps, slopes), sgam.layer.config.grid_side)
 
 
 def teaching_loss(sgam: Sgam, images: Images, target: SaliencyTarget) -> torch.Tensor:

@@ -24,7 +24,13 @@ from fgmf.errors import InvalidInput
 from fgmf.seeding import derive_seed
 from fgmf.training.features import features_and_logits
 from fgmf.training.perturbations import Ascent, climb_loss, uncompiled
-from fgmf.training.schedule import Schedule, check_positive, grown
+from fgmf.training.schedule import (
+    Schedule,
+    check_counts,
+    check_positive,
+    check_warm_up,
+    grown,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -192,7 +198,9 @@ class GuidedRecipe:
 
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing, and spaces that are none."""
-        check_positive(self, "epsilon", "weight", "temperature", "steps", "width")
+        check_positive(self, "epsilon", "weight", "temperature")
+        check_counts(self, "steps", "width")
+        check_warm_up(self)
 
     @property
     def passes(self) -> tuple[float, float]:

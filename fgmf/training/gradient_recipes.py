@@ -25,7 +25,14 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from fgmf.curvature import ImageLoss, second_derivatives
 from fgmf.errors import InvalidInput
 from fgmf.training.perturbations import evaluating, uncompiled, uniform_noise
-from fgmf.training.schedule import Schedule, check_positive, grown
+from fgmf.training.schedule import (
+    Schedule,
+    check_counts,
+    check_not_negative,
+    check_positive,
+    check_warm_up,
+    grown,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,6 +81,7 @@ class CureRecipe:
     def __post_init__(self) -> None:
         """Refuse what penalises nothing."""
         check_positive(self, "weight", "length")
+        check_warm_up(self)
 
     @property
     def passes(self) -> tuple[float, float]:
@@ -125,6 +133,7 @@ class GradientPenaltyRecipe:
     def __post_init__(self) -> None:
         """Refuse what penalises nothing."""
         check_positive(self, "weight")
+        check_warm_up(self)
         if self.norm not in ("l2-squared", "l1"):
             raise InvalidInput(f"expected norm l2-squared or l1, got {self.norm!r}")
 
@@ -179,6 +188,7 @@ class GradAlignRecipe:
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing."""
         check_positive(self, "epsilon", "weight", "step")
+        check_warm_up(self)
 
     @property
     def passes(self) -> tuple[float, float]:
@@ -235,7 +245,10 @@ class LlrRecipe:
 
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing."""
-        check_positive(self, "epsilon", "weight", "steps")
+        check_positive(self, "epsilon", "weight")
+        check_not_negative(self, "slope")
+        check_counts(self, "steps")
+        check_warm_up(self)
 
     @property
     def passes(self) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Numbers of a training, on disk: JSON lines as they come, CSV by epoch, TensorBoard if wanted.
 
-A training that goes on after a crash cuts the lines back to where its checkpoint was written, so
-that no update stands there twice.
+A training that goes on after a crash cuts the lines back to where its checkpoint was written, and
+purges TensorBoard's events after it, so that no update stands there twice.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fgmf.errors import MissingDependency, StaleEvidence
 from fgmf.training.callbacks import Callback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fgmf.training.run import TrainingRun
@@ -40,9 +41,10 @@ class MetricsWriter(Callback):
         self._epochs: list[dict[str, Any]] = []
         self._length = 0
         directory.mkdir(parents=True, exist_ok=True)
-        self._board = _board(directory / "tensorboard") if tensorboard else None
+        self._make_board = _board(directory / "tensorboard") if tensorboard else None
+        self._board: Any = None
 
-    def begin(self, run: TrainingRun) -> None:  # noqa: ARG002 - of the interface
+    def begin(self, run: TrainingRun) -> None:
         """Cut the lines back to those that the state knows."""
         there = self._lines.stat().st_size if self._lines.is_file() else 0
         if there < self._length:
@@ -52,6 +54,8 @@ class MetricsWriter(Callback):
             )
         with self._lines.open("ab") as stream:
             stream.truncate(self._length)
+        if self._make_board is not None:
+            self._board = self._make_board(run.step + 1)
 
     def after_update(self, run: TrainingRun) -> None:
         """Write a line, if it is time or something was noted."""
@@ -67,6 +71,11 @@ class MetricsWriter(Callback):
         writer.writeheader()
         writer.writerows(self._epochs)
         write_atomically(self._table, text.getvalue().encode())
+
+    def end(self, run: TrainingRun) -> None:  # noqa: ARG002 - of the interface
+        """Close the event file: what is in its buffer is written."""
+        if self._board is not None:
+            self._board.close()
 
     def state_dict(self) -> dict[str, Any]:
         """How long the lines are, which are on the disk by then, and the epochs."""
@@ -95,7 +104,8 @@ class MetricsWriter(Callback):
         return row
 
 
-def _board(directory: Path) -> Any:  # noqa: ANN401 - an optional package's writer
+def _board(directory: Path) -> Callable[[int], Any]:
+    """What opens an event file for events from a step on; older ones are void from there."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -103,4 +113,4 @@ def _board(directory: Path) -> Any:  # noqa: ANN401 - an optional package's writ
             "expected the package tensorboard for TensorBoard's event files, got none; install "
             "it, or leave tensorboard = true out"
         ) from error
-    return SummaryWriter(str(directory))
+    return lambda step: SummaryWriter(str(directory), purge_step=step)

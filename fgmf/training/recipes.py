@@ -24,7 +24,14 @@ from fgmf.training.perturbations import (
     noisy_step,
     projected_step,
 )
-from fgmf.training.schedule import Schedule, check_positive, grown
+from fgmf.training.schedule import (
+    Schedule,
+    check_counts,
+    check_not_negative,
+    check_positive,
+    check_warm_up,
+    grown,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -88,6 +95,8 @@ class NFgsmRecipe:
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing."""
         check_positive(self, "epsilon", "step")
+        check_warm_up(self)
+        check_not_negative(self, "noise")
 
     @property
     def passes(self) -> tuple[int, int]:
@@ -141,6 +150,7 @@ class FgsmRsRecipe:
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing."""
         check_positive(self, "epsilon", "step")
+        check_warm_up(self)
 
     @property
     def passes(self) -> tuple[int, int]:
@@ -188,7 +198,11 @@ class PgdRecipe:
 
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing."""
-        check_positive(self, "epsilon", "steps")
+        check_positive(self, "epsilon")
+        check_counts(self, "steps")
+        check_warm_up(self)
+        if self.step is not None:
+            check_positive(self, "step")
 
     @property
     def passes(self) -> tuple[int, int]:
@@ -245,7 +259,11 @@ class TradesRecipe:
 
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing."""
-        check_positive(self, "epsilon", "steps", "start_deviation")
+        check_positive(self, "epsilon", "beta", "start_deviation")
+        check_counts(self, "steps")
+        check_warm_up(self)
+        if self.step is not None:
+            check_positive(self, "step")
 
     @property
     def passes(self) -> tuple[int, int]:

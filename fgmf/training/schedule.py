@@ -37,7 +37,9 @@ class Schedule:
         Raises:
             InvalidInput: A value outside its range.
         """
-        check_positive(self, "epochs", "batch_size", "peak_learning_rate")
+        check_positive(self, "peak_learning_rate")
+        check_counts(self, "epochs", "batch_size")
+        check_not_negative(self, "weight_decay")
         decays = {"rise": self.rise, "average_decay": self.average_decay or 0.0}
         for name, share in decays.items():
             if not 0.0 <= share < 1.0:
@@ -68,3 +70,38 @@ def check_positive(owner: object, *names: str) -> None:
         value = getattr(owner, name)
         if not (math.isfinite(value) and value > 0):
             raise InvalidInput(f"expected {name} above 0, got {value!r}")
+
+
+def check_not_negative(owner: object, *names: str) -> None:
+    """Refuse attributes that are below 0.
+
+    Raises:
+        InvalidInput: One is, or is infinite or NaN.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        if not (math.isfinite(value) and value >= 0):
+            raise InvalidInput(f"expected {name} from 0 on, got {value!r}")
+
+
+def check_counts(owner: object, *names: str) -> None:
+    """Refuse attributes that count nothing.
+
+    Raises:
+        InvalidInput: One is no whole number above 0.
+    """
+    for name in names:
+        value = getattr(owner, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InvalidInput(f"expected {name} as a whole number above 0, got {value!r}")
+
+
+def check_warm_up(owner: object) -> None:
+    """Refuse a `warm_up` at whose end the training is over, or that is no share.
+
+    Raises:
+        InvalidInput: It is not from 0 up to 1.
+    """
+    value = getattr(owner, "warm_up")  # noqa: B009 - of any recipe
+    if not 0.0 <= value <= 1.0:
+        raise InvalidInput(f"expected warm_up from 0 to 1, got {value!r}")

@@ -40,7 +40,7 @@ from fgmf.training.interface import (
     show,
 )
 from fgmf.training.perturbations import evaluating, uncompiled
-from fgmf.training.schedule import Schedule, check_positive, grown
+from fgmf.training.schedule import Schedule, check_positive, check_warm_up, grown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +71,10 @@ class ScorpioRecipe:
     warm_up: float = 0.2
     bounds: Bounds = (0.0, 1.0)
     schedule: Schedule = field(default_factory=Schedule)
+
+    def __post_init__(self) -> None:
+        """Refuse budgets that are never reached."""
+        check_warm_up(self)
 
     @property
     def passes(self) -> tuple[float, float]:
@@ -138,6 +142,7 @@ class AmoRecipe:
     def __post_init__(self) -> None:
         """Refuse budgets that move nothing, and intervals that are none."""
         check_positive(self, "epsilon", "overshoot", "share")
+        check_warm_up(self)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise InvalidInput(
                 f"expected label_smoothing from 0 up to, without, 1, got {self.label_smoothing!r}"

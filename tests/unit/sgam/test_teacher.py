@@ -106,6 +106,29 @@ class TestMaps:
         both = torch.stack([before.grid.flatten(), after.grid.flatten()])
         assert float(torch.corrcoef(both)[0, 1]) > 0.9
 
+    @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+    def test_half_precision_teaches_too(self, kind: torch.dtype) -> None:
+        """Slopes of 1e-6 are there in float16, their squares are not."""
+
+        class Quiet(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.net = ConvNet(ConvNetConfig(image_side=SIDE, widths=(8,), hidden=16), seed=4)
+
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                logits: torch.Tensor = 1e-5 * self.net(images)
+                return logits
+
+        sgam, images = Sgam.wrap(Quiet(), channels=1, config=CONFIG), IMAGES.float()
+        plain = saliency_target(sgam, images, LABELS, method="grad-cam++")
+        with torch.autocast("cpu", dtype=kind):
+            half = saliency_target(sgam, images, LABELS, method="grad-cam++")
+        assert bool(plain.usable.all())
+        assert bool(half.usable.all())
+        assert half.grid.dtype == torch.float32
+        # Slopes are rounded to 8 bits, or below the normal numbers of float16; maps are sums of 8.
+        torch.testing.assert_close(half.grid, plain.grid, atol=0.1, rtol=0)
+
     def test_no_map_is_no_lesson_and_never_nan(self) -> None:
         sgam = wrapped()
         target = saliency_target(sgam, torch.zeros_like(IMAGES), LABELS, layer="features.0")

@@ -11,7 +11,24 @@ from unit.training.trainings import AMO, SCHEDULE, network, some
 
 from fgmf.datasets import Samples
 from fgmf.errors import InvalidInput, NonFiniteOutput
-from fgmf.training import StandardRecipe, train
+from fgmf.scorpio import QuadraticAscent, Scorpio
+from fgmf.training import (
+    AmoRecipe,
+    CureRecipe,
+    FgsmRsRecipe,
+    GradAlignRecipe,
+    GradientPenaltyRecipe,
+    GuidedRecipe,
+    LlrRecipe,
+    NFgsmRecipe,
+    PgdRecipe,
+    Schedule,
+    ScorpioRecipe,
+    StandardRecipe,
+    Teacher,
+    TradesRecipe,
+    train,
+)
 
 STANDARD = StandardRecipe(schedule=SCHEDULE)
 
@@ -83,6 +100,54 @@ def test_weights_that_the_last_update_made_nan() -> None:
             logits: torch.Tensor = super().forward(images)
             return logits + 0 * self.scale.sqrt()
 
-    one = StandardRecipe(schedule=type(SCHEDULE)(epochs=1, batch_size=56))
+    one = StandardRecipe(schedule=Schedule(epochs=1, batch_size=56))
     with pytest.raises(NonFiniteOutput, match="infinity in scale"):
         train(Root(), some(), one)
+
+
+TEACHER = Teacher(name="none", model=nn.Identity())
+WARMED: dict[Any, dict[str, Any]] = {
+    AmoRecipe: {"epsilon": 0.1},
+    CureRecipe: {},
+    FgsmRsRecipe: {"epsilon": 0.1},
+    GradAlignRecipe: {"epsilon": 0.1},
+    GradientPenaltyRecipe: {},
+    GuidedRecipe: {"epsilon": 0.1, "teacher": TEACHER},
+    LlrRecipe: {"epsilon": 0.1},
+    NFgsmRecipe: {"epsilon": 0.1},
+    PgdRecipe: {"epsilon": 0.1},
+    ScorpioRecipe: {"scorpio": Scorpio.v1(QuadraticAscent(epsilon=0.1))},
+    TradesRecipe: {"epsilon": 0.1},
+}
+
+
+@pytest.mark.parametrize("make", WARMED)
+@pytest.mark.parametrize("warm_up", [1.5, -0.1, float("nan")])
+def test_budgets_that_are_never_reached(make: Any, warm_up: float) -> None:
+    assert make(**WARMED[make], warm_up=0.5).warm_up == 0.5
+    with pytest.raises(InvalidInput, match="warm_up from 0 to 1"):
+        make(**WARMED[make], warm_up=warm_up)
+
+
+@pytest.mark.parametrize(
+    ("make", "values"),
+    [
+        (PgdRecipe, {"step": -0.5}),  # downhill
+        (PgdRecipe, {"steps": 2.5}),
+        (TradesRecipe, {"step": 0.0}),
+        (TradesRecipe, {"beta": -1.0}),  # away from what is robust
+        (TradesRecipe, {"steps": True}),
+        (NFgsmRecipe, {"noise": -1.0}),
+        (NFgsmRecipe, {"noise": float("inf")}),
+        (LlrRecipe, {"slope": -3.0}),
+        (LlrRecipe, {"steps": 1.5}),
+        (GuidedRecipe, {"width": 6.5}),
+        (Schedule, {"epochs": 1.5}),
+        (Schedule, {"batch_size": 16.0}),
+        (Schedule, {"weight_decay": -1e-4}),
+        (Schedule, {"weight_decay": float("nan")}),
+    ],
+)
+def test_numbers_that_train_something_else(make: Any, values: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=f"expected {next(iter(values))}"):
+        make(**WARMED.get(make, {}), **values)

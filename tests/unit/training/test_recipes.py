@@ -224,8 +224,8 @@ class TestSchedule:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ({"epochs": 0}, "epochs above 0"),
-            ({"batch_size": -1}, "batch_size above 0"),
+            ({"epochs": 0}, "epochs as a whole number above 0"),
+            ({"batch_size": -1}, "batch_size as a whole number above 0"),
             ({"peak_learning_rate": math.nan}, "peak_learning_rate above 0"),
             ({"rise": 1.0}, "rise from 0"),
             ({"average_decay": 1.0}, "average_decay from 0"),

@@ -6,8 +6,8 @@
 
 Linf 0.1, first 10 000 training images, 10 epochs. The learning rate of each defence and network is
 the one of `RATES` with the highest clean plus robust accuracy (suite `quick`) on 1000 other
-training images, seed 11. Every cell is a file in `results/defences`; the next run goes on, several
-may run at once.
+training images, seed 11; its neighbours are worse, those farther away need not have run. Every
+cell is a file in `results/defences`; the next run goes on, several may run at once.
 
 clean       all 10 000 test images
 robust      suite `standard`, first 2000 test images, or all of the finalists
@@ -34,7 +34,6 @@ import sys
 import time
 from dataclasses import astuple, dataclass
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -63,47 +62,62 @@ if TYPE_CHECKING:
 TUNED = 11
 SEEDS = (11, 12, 13, 14, 15)
 FINALISTS = ("standard", "n-fgsm", "pgd-7", "amo", "scor-pio-2")
-TRANSFORMED = ("standard", "n-fgsm", "pgd-7", "scorpio-v1", "amo", "scor-pio-2", "scor-pio-2-sgam")
+TRANSFORMED = ("standard", "n-fgsm", "pgd-7", "scorpio-v1", "scor-pio-2", "scor-pio-2-sgam")
 LOOKS = ("clean", "masking", "stability", "deletion", "curvature")
-SOME, ALL, VARIED = 2000, 10_000, 1000
+SOME, ALL, VARIED = "robust 2000", "robust 10000", "variants 1000"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One thing that a cell lacks."""
+    """What is asked of one cell: names of measures, each with a number of images or without."""
 
     cell: Cell
-    what: str
-    count: int = 0
+    wanted: tuple[str, ...]
 
-    @property
-    def done(self) -> bool:
-        return self.name in self.cell.found()
+    def lacking(self) -> list[str]:
+        known = self.cell.found()
+        return [name for name in self.wanted if name not in known]
 
-    @property
-    def name(self) -> str:
-        """What a cell calls it."""
-        return f"{self.what} {self.count}" if self.count else self.what
+
+def scores(backbone: Backbone, defence: str) -> dict[float, float]:
+    """Clean plus robust accuracy on validation images of the learning rates that were tried."""
+    found = {}
+    for rate in RATES[backbone]:
+        cell = Cell(backbone=backbone, defence=defence, rate=rate, seed=TUNED)
+        known = cell.found().get("validation")
+        if known is not None:
+            found[rate] = known["clean"] + known["robust"]
+    return found
+
+
+def untried(backbone: Backbone, defence: str) -> float | None:
+    """The learning rate to try next: from the second highest upwards or downwards until the best
+    has a worse one, or none, on both sides. None when the best is known.
+    """
+    rates, known = RATES[backbone], scores(backbone, defence)
+    if not known:
+        return rates[-2]
+    best = rates.index(max(known, key=known.__getitem__))
+    beside = rates[max(0, best - 1) : best + 2]
+    return next((rate for rate in beside if rate not in known), None)
 
 
 def tuned(backbone: Backbone, defence: str) -> float | None:
     """The learning rate that was chosen, or None while a candidate is missing."""
     defence = ROWS[defence].rate_of or defence
-    scores = {}
-    for rate in RATES[backbone]:
-        cell = Cell(backbone=backbone, defence=defence, rate=rate, seed=TUNED)
-        known = cell.found().get("validation")
-        if known is None:
-            return None
-        scores[rate] = known["clean"] + known["robust"]
-    return max(scores, key=scores.__getitem__)
+    if untried(backbone, defence) is not None:
+        return None
+    known = scores(backbone, defence)
+    return max(known, key=known.__getitem__)
 
 
-def tuning(backbone: Backbone, names: tuple[str, ...]) -> Iterator[Task]:
-    for name in names:
-        for rate in RATES[backbone]:
-            cell = Cell(backbone=backbone, defence=name, rate=rate, seed=TUNED)
-            yield Task(cell=cell, what="validation")
+def tuning(backbone: Backbone, name: str) -> Iterator[Task]:
+    """Until the learning rate is known, or another process is at the next candidate."""
+    tried: float | None = None
+    while (rate := untried(backbone, name)) is not None and rate != tried:
+        tried = rate
+        cell = Cell(backbone=backbone, defence=name, rate=tried, seed=TUNED)
+        yield Task(cell=cell, wanted=("validation",))
 
 
 def rows(
@@ -112,65 +126,55 @@ def rows(
     seeds: tuple[int, ...],
     *,
     images: int = 10_000,
-    tested: int = SOME,
+    wanted: tuple[str, ...],
 ) -> Iterator[Task]:
     """What the table shows of some defences; only those that have a learning rate."""
     for seed in seeds:
         for name in names:
             rate = tuned(backbone, name)
-            if rate is None:
-                continue
-            cell = Cell(backbone=backbone, defence=name, rate=rate, seed=seed, images=images)
-            for what in LOOKS:
-                yield Task(cell=cell, what=what)
-            yield Task(cell=cell, what="robust", count=tested)
+            if rate is not None:
+                cell = Cell(backbone=backbone, defence=name, rate=rate, seed=seed, images=images)
+                yield Task(cell=cell, wanted=wanted)
+
+
+def _each(backbone: Backbone, names: tuple[str, ...]) -> Iterator[Task]:
+    for name in names:
+        yield from tuning(backbone, name)
+        yield from rows(backbone, (name,), SEEDS[:3], wanted=(*LOOKS, SOME))
 
 
 def _finalists() -> Iterator[Task]:
-    yield from tuning("cnn", FINALISTS)
-    yield from rows("cnn", FINALISTS, SEEDS)
-    yield from rows("cnn", FINALISTS, SEEDS, tested=ALL)
-
-
-def _others() -> Iterator[Task]:
-    for name in DEFENCES:
-        if name not in FINALISTS:
-            yield from tuning("cnn", (name,))
-            yield from rows("cnn", (name,), SEEDS[:3])
+    for name in FINALISTS:
+        yield from tuning("cnn", name)
+    yield from rows("cnn", FINALISTS, SEEDS, wanted=(*LOOKS, SOME))
+    yield from rows("cnn", FINALISTS, SEEDS, wanted=(ALL,))
 
 
 def _ablation() -> Iterator[Task]:
-    yield from rows("cnn", tuple(ABLATIONS), SEEDS[:1])
-    for name in ("amo-sgam", "scor-pio-2-sgam"):
-        for task in rows("cnn", (name,), SEEDS[:3]):
-            yield Task(cell=task.cell, what="variants", count=VARIED)
+    yield from rows("cnn", tuple(ABLATIONS), SEEDS[:1], wanted=(*LOOKS, SOME))
+    yield from rows("cnn", ("amo-sgam", "scor-pio-2-sgam"), SEEDS[:3], wanted=(VARIED,))
 
 
 def _large() -> Iterator[Task]:
-    yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000)
-    yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, tested=ALL)
-
-
-def _transformed(backbone: Backbone) -> Iterator[Task]:
-    yield from tuning(backbone, TRANSFORMED)
-    yield from rows(backbone, TRANSFORMED, SEEDS[:3])
+    yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, wanted=(*LOOKS, SOME))
+    yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, wanted=(ALL,))
 
 
 PARTS: dict[str, Callable[[], Iterator[Task]]] = {
     "finalists": _finalists,
-    "others": _others,
+    "others": partial(_each, "cnn", tuple(name for name in DEFENCES if name not in FINALISTS)),
     "ablation": _ablation,
     "large": _large,
-    "vit": partial(_transformed, "vit"),
-    "hybrid": partial(_transformed, "hybrid"),
+    "vit": partial(_each, "vit", TRANSFORMED),
+    "hybrid": partial(_each, "hybrid", TRANSFORMED),
 }
 """Tasks in order; each depends on what is done before."""
 
 
 def work(part: str, until: float, only: tuple[str, ...]) -> None:
     """Do what is left, each cell in a process of its own, so that memory is its own."""
-    for cell, wanted in groupby(PARTS[part](), key=lambda task: task.cell):
-        lacking = [task.name for task in wanted if not task.done]
+    for task in PARTS[part]():
+        cell, lacking = task.cell, task.lacking()
         if time.monotonic() > until:
             return
         if not lacking or (only and cell.defence not in only):
@@ -248,9 +252,9 @@ def kept(backbone: Backbone, name: str, images: int) -> list[dict[str, Any]]:
 
 def robust_of(cell: dict[str, Any]) -> float | None:
     """On all test images where that was measured, else on the first 2000."""
-    for count in (ALL, SOME):
-        if f"robust {count}" in cell:
-            return float(cell[f"robust {count}"]["share"])
+    for name in (ALL, SOME):
+        if name in cell:
+            return float(cell[name]["share"])
     return None
 
 
@@ -288,7 +292,7 @@ def table(backbone: Backbone, images: int) -> str:
         cells = kept(backbone, name, images)
         if not cells:
             continue
-        tested = min(ALL if f"robust {ALL}" in cell else SOME for cell in cells)
+        tested = 10_000 if all(ALL in cell for cell in cells) else 2000
         outcomes = [cell["masking"]["outcome"] for cell in cells if "masking" in cell]
         flagged = sum(outcome != "pass" for outcome in outcomes)
         robust = [value for cell in cells if (value := robust_of(cell)) is not None]

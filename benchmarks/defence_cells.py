@@ -36,7 +36,7 @@ from fgmf.faithfulness.measuring import measure_metric
 from fgmf.faithfulness.scores import ExplainedImages, MetricPlan
 from fgmf.gates import GradientMaskingGate, RobustnessGate
 from fgmf.sgam import VARIANTS, Sgam
-from fgmf.training import Schedule, Teacher, train
+from fgmf.training import Engine, Schedule, Teacher, TrainingRun, TrainingSettings
 from fgmf.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Cell:
         words = f"{ROWS[self.defence].make(schedule, teacher)!r} {network!r} {self.images}"
         digest = hashlib.sha256(words.encode()).hexdigest()[:8]
         rate = f"{self.rate:g}"
-        row = self.defence.replace(", ", "-").replace(" ", "-")
+        row = self.defence.replace(", ", "-").replace(" ", "-").replace("'", "")
         return f"{self.backbone}-{row}-{self.images}-{rate}-{self.seed}-{digest}"
 
     def found(self) -> dict[str, Any]:
@@ -123,7 +123,9 @@ class Cell:
         samples = some("train", 0, self.images)
         before = _peak_memory(forget=True)
         begun = time.process_time()
-        report = train(network, samples, recipe, seed=self.seed)
+        # Channels last: the same within rounding, in little more than half the time here.
+        settings = TrainingSettings(seed=self.seed, engine=Engine(channels_last=True))
+        report = TrainingRun(network, samples, recipe, settings).finish()
         seconds = time.process_time() - begun
         above = _peak_memory() - before
         self.weights.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +146,8 @@ class Cell:
         """The trained network, frozen."""
         network = new_network(self.backbone, ROWS[self.defence], self.seed)
         network.load_state_dict(load_file(self.weights))
-        return network.eval().requires_grad_(requires_grad=False)
+        channels_last: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return channels_last.eval().requires_grad_(requires_grad=False)
 
     def measured(self, what: str, *, count: int = 0) -> None:
         """Measure one thing if it was not: a key of `MEASURES`."""

@@ -19,7 +19,14 @@ from fgmf.backbones import (
     ViT,
     ViTConfig,
 )
-from fgmf.scorpio import PathCurvature, QuadraticAscent, Salience, Scorpio
+from fgmf.scorpio import (
+    Amortised,
+    PathCurvature,
+    QuadraticAscent,
+    Salience,
+    SalientAnswer,
+    Scorpio,
+)
 from fgmf.sgam import Sgam
 from fgmf.training import (
     AmoRecipe,
@@ -172,19 +179,26 @@ def _described_salience(**changed: object) -> Defence:
     return _described(salience=replace(described, **changed))  # type: ignore[arg-type]
 
 
-def _path(every: int = 1, share: float = 0.25, **chosen: object) -> Defence:
-    path = PathCurvature(**chosen)  # type: ignore[arg-type]
+def _changed(**changes: object) -> Defence:
     return Defence(
-        make=lambda s, _: replace(scor_pio_2(s), path=path, every=every, share=share),
+        make=lambda s, _: replace(scor_pio_2(s), **changes),  # type: ignore[arg-type]
         rate_of="scor-pio-2",
     )
 
 
+def _answer(weight: float) -> Defence:
+    return _changed(answer=SalientAnswer(weight=weight))
+
+
+def _path(weight: float) -> Defence:
+    return _changed(path=PathCurvature(weight=weight))
+
+
 def _terms(**weights: float) -> Defence:
-    """The document's terms instead of the path's, every fourth update."""
+    """The document's terms besides, every fourth update."""
     return Defence(
         make=lambda s, _: replace(
-            AmoRecipe.scor_pio_2(EPSILON, path_weight=0.0, schedule=s, **weights), every=4
+            AmoRecipe.scor_pio_2(EPSILON, schedule=s, **weights), every=4, share=0.25
         ),
         rate_of="scor-pio-2",
     )
@@ -205,14 +219,17 @@ ABLATIONS: dict[str, Defence] = {
     "described, IG from blur": _described_salience(baseline="blur"),
     "described, IG 8 steps": _described_salience(steps=8),
     "described, gradient": _described_salience(method="gradient"),
-    "path 0": _path(weight=0.0),
-    "path 0.02": _path(weight=0.02),
-    "path 0.1": _path(weight=0.1),
-    "path, half as much noise": _path(noise=0.25),
-    "path, twice as much noise": _path(noise=1.0),
-    "path from noise": _path(baseline="noise"),
-    "path from blur": _path(baseline="blur"),
-    "path every 2": _path(every=2, share=0.5),
+    "answer 0": _changed(answer=None),
+    "answer 0.1": _answer(0.1),
+    "answer 2": _answer(2.0),
+    "answer, half as often": _changed(every=2),
+    "answer, whole batch": _changed(share=1.0),
+    "overshoot 1.1": _changed(overshoot=1.1),
+    "smoothed 0.1": _changed(label_smoothing=0.1),
+    "AMO's refresh": _changed(amortised=Amortised()),
+    "path 0.005": _path(0.005),
+    "path 0.02": _path(0.02),
+    "path 0.1": _path(0.1),
     "rise": _terms(weight=0.3),
     "psd": _terms(psd_weight=0.1),
     "keep": _terms(keep_weight=0.3),

@@ -116,16 +116,20 @@ class AmoTable(BudgetTable):
 
 
 class ScorPio2Table(AmoTable):
-    """SCOR-PIO 2.0: stored perturbations, and curvature along the path of integrated gradients.
+    """SCOR-PIO 2.0: stored perturbations, and answers that rest on salient pixels.
 
-    The penalty along salient, exploitable directions is there where one of its weights is set.
+    The curvature along the path of integrated gradients, and the penalty along salient, exploitable
+    directions, are there where one of their weights is set.
     """
 
     name: Literal["scor-pio-2"]  # type: ignore[assignment]
+    overshoot: Positive = 1.0
     noise: NotNegative = 1.0
     step: Positive = 1.0
     label_smoothing: BelowOne = 0.0
-    path_weight: NotNegative = 0.005
+    answer_weight: NotNegative = 0.5
+    answer_kept: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    path_weight: NotNegative = 0.0
     path_noise: Positive = 0.5
     path_baseline: Literal["zero", "noise", "blur"] = "zero"
     weight: NotNegative = 0.0
@@ -151,13 +155,15 @@ class ScorPio2Table(AmoTable):
         """Return the recipe."""
         from dataclasses import replace
 
-        from fgmf.scorpio import PathCurvature
+        from fgmf.scorpio import PathCurvature, SalientAnswer
 
+        answer = SalientAnswer(weight=self.answer_weight, kept=self.answer_kept)
         path = PathCurvature(
             weight=self.path_weight, noise=self.path_noise, baseline=self.path_baseline
         )
         return replace(
             super().build(schedule, bounds),
+            answer=answer if self.answer_weight > 0 else None,
             path=path if self.path_weight > 0 else None,
             penalty=self._penalty(bounds),
             every=self.every,

@@ -6,7 +6,8 @@
     (found.losses.mean() + found.penalty).backward()
 
 `salience` finds the pixels that matter, `ascent` the displacement, `regularizer` the penalty,
-`path_curvature` how much the answers bend where integrated gradients look;
+`path_curvature` how much the answers bend where integrated gradients look, `salient_answer` how
+much they rest on the pixels that the gradient names;
 `schedules` let weights and budgets grow, `amortised` keeps perturbations between epochs, and
 `optimizer` steps by a clamped estimate of the curvature in the parameters, alone or, in
 `wrapped_optimizer`, in front of any other optimizer; `curvature_optimizer` is what both share.
@@ -17,6 +18,7 @@ from __future__ import annotations
 from fgmf.scorpio.amortised import (
     Amortised,
     KeptPerturbations,
+    MovedImages,
     PerturbationStore,
     amortised_step,
 )
@@ -34,6 +36,7 @@ from fgmf.scorpio.salience import (
     salience_scores,
     salient_region,
 )
+from fgmf.scorpio.salient_answer import SalientAnswer, salient_answer
 from fgmf.scorpio.schedules import Ramp
 from fgmf.scorpio.wrapped_optimizer import CurvatureWrapped
 
@@ -47,12 +50,14 @@ __all__ = [
     "CurvatureWrapped",
     "Hutchinson",
     "KeptPerturbations",
+    "MovedImages",
     "PathCurvature",
     "PerturbationStore",
     "QuadraticAscent",
     "Ramp",
     "Salience",
     "SalienceMethod",
+    "SalientAnswer",
     "Scorpio",
     "ScorpioPenalty",
     "amortised_step",
@@ -60,6 +65,7 @@ __all__ = [
     "climb_quadratic",
     "path_curvature",
     "salience_scores",
+    "salient_answer",
     "salient_region",
     "scorpio_penalty",
 ]

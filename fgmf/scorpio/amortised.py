@@ -166,6 +166,20 @@ class PerturbationStore:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class MovedImages:
+    """What a step leaves.
+
+    Attributes:
+        images: (n, c, h, w) within the ball and the bounds, without gradient.
+        gradient: Of the losses at the start of the step, (n, c, h, w): of use to whoever needs one
+            near the images.
+    """
+
+    images: Images
+    gradient: Images
+
+
 def amortised_step(  # noqa: PLR0913 - a batch, where it is kept, and how it is moved
     loss_of: LossOfImages,
     images: Images,
@@ -176,7 +190,7 @@ def amortised_step(  # noqa: PLR0913 - a batch, where it is kept, and how it is 
     epsilon: float,
     bounds: Bounds,
     draws: torch.Generator,
-) -> Images:
+) -> MovedImages:
     """Move images by their stored perturbations, refreshed by one gradient step.
 
     Args:
@@ -190,7 +204,7 @@ def amortised_step(  # noqa: PLR0913 - a batch, where it is kept, and how it is 
         draws: Gives the noise, on the CPU.
 
     Returns:
-        (n, c, h, w) within the ball and the bounds, without gradient.
+        The images, and the gradient that moved them.
 
     Cost: 1 forward and 1 backward pass.
     """
@@ -204,4 +218,4 @@ def amortised_step(  # noqa: PLR0913 - a batch, where it is kept, and how it is 
         (gradient,) = torch.autograd.grad(loss_of(at).sum(), at)
     moved = (start + amortised.step * gradient.sign()).clamp(-1.0, 1.0)
     store.write(indices, moved)
-    return (images + epsilon * moved).clamp(*bounds).detach()
+    return MovedImages(images=(images + epsilon * moved).clamp(*bounds).detach(), gradient=gradient)

@@ -2,8 +2,9 @@
 
 SCORPIO    CE(f(x), y) + penalty of how far a quadratic model of the loss rises       v1
 AMO        CE_smoothed(f(x'), y)     x' = x moved by its own stored perturbation, one fresh gradient
-SCOR-PIO 2 AMO, and on the first images of the batch, every r updates, the curvature of the answers
-           along the path of integrated gradients, and any penalty with salience
+SCOR-PIO 2 AMO, and on the first images of the batch, every r updates, what the answer loses when
+           only the salient pixels are left; the curvature of the answers along the path of
+           integrated gradients, and any penalty with salience, where they have a weight
 SGAM       any recipe, and every r updates a lesson for the predictor of the mask
 """
 
@@ -23,9 +24,11 @@ from fgmf.scorpio import (
     PerturbationStore,
     QuadraticAscent,
     Salience,
+    SalientAnswer,
     Scorpio,
     amortised_step,
     path_curvature,
+    salient_answer,
     scorpio_penalty,
 )
 from fgmf.sgam import SaliencyTeacher, Sgam
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from fgmf.scorpio import MovedImages
     from fgmf.training.augmentation import Views
     from fgmf.training.interface import Objective
     from fgmf.types import Bounds, Images, Labels
@@ -113,9 +117,11 @@ class AmoRecipe:
         overshoot: The budget of training over `epsilon`.
         amortised: Noise and step of the refreshing gradient.
         label_smoothing: Of the cross-entropy.
-        path: Keeps explanations stable; None for AMO alone. :meth:`scor_pio_2` fills it.
+        answer: Lets answers rest on salient pixels, which the refreshing gradient names; None for
+            AMO alone. :meth:`scor_pio_2` fills it.
+        path: Straightens answers along the path of integrated gradients; None leaves it out.
         penalty: Along salient, exploitable directions; None leaves it out.
-        every: Updates from one term (`path`, `penalty`) to the next.
+        every: Updates from one term (`answer`, `path`, `penalty`) to the next.
         share: Of the batch that a term looks at.
         warm_up: Share of the training over which the budget grows.
         bounds: Range of the pixels.
@@ -123,14 +129,15 @@ class AmoRecipe:
 
     Source: our reconstruction; stored perturbations are close to ATTA (Zheng et al. 2020), which
         also moves them with augmented images.
-    Cost: 2 forward and 2 backward passes, and those of `path` and `penalty`, over `every`, times
-        `share`.
+    Cost: 2 forward and 2 backward passes, and those of `answer`, `path` and `penalty`, over
+        `every`, times `share`.
     """
 
     epsilon: float
     overshoot: float = 1.1
     amortised: Amortised = field(default_factory=Amortised)
     label_smoothing: float = 0.1
+    answer: SalientAnswer | None = None
     path: PathCurvature | None = None
     penalty: Scorpio | None = None
     every: int = 1
@@ -154,26 +161,28 @@ class AmoRecipe:
             )
 
     @classmethod
-    def scor_pio_2(
+    def scor_pio_2(  # noqa: PLR0913 - the weight of each term
         cls,
         epsilon: float,
         *,
-        path_weight: float = 0.005,
+        answer_weight: float = 0.5,
+        path_weight: float = 0.0,
         weight: float = 0.0,
         psd_weight: float = 0.0,
         keep_weight: float = 0.0,
         schedule: Schedule | None = None,
     ) -> AmoRecipe:
-        """SCOR-PIO 2.0: AMO with curvature along the path of integrated gradients.
+        """SCOR-PIO 2.0: AMO whose answers rest on the pixels that the gradient names.
 
-        Perturbations are refreshed by more noise and a shorter step than AMO's, and labels are not
-        smoothed: both keep explanations closer to those of networks that PGD trained. The terms of
-        the document (rise, PSD, keeping) are there and off: they have not earned their time
-        (docs/measurements-training.md).
+        Perturbations are refreshed by more noise and a shorter step than AMO's within the budget
+        itself, and labels are not smoothed: that keeps explanations closer to those of networks
+        that PGD trained. The curvature along the path and the terms of the document (rise, PSD,
+        keeping) are there and off: they have not earned their time (docs/measurements-training.md).
 
         Args:
             epsilon: Budget in the units of [0, 1].
-            path_weight: Of the curvature along the path.
+            answer_weight: Of what the answer loses when only salient pixels are left.
+            path_weight: Of the curvature along the path of integrated gradients.
             weight: Of the rise along salient, exploitable directions.
             psd_weight: Of the penalty on negative curvature.
             keep_weight: Of the term that keeps the explanation on salient pixels.
@@ -191,8 +200,10 @@ class AmoRecipe:
         path = PathCurvature(weight=path_weight) if path_weight > 0 else None
         return cls(
             epsilon=epsilon,
+            overshoot=1.0,
             amortised=Amortised(noise=1.0, step=1.0),
             label_smoothing=0.0,
+            answer=SalientAnswer(weight=answer_weight) if answer_weight > 0 else None,
             path=path,
             penalty=penalty,
             schedule=schedule or Schedule(),
@@ -201,12 +212,11 @@ class AmoRecipe:
     @property
     def passes(self) -> tuple[float, float]:
         """Forward and backward passes per image and epoch."""
-        forward, backward = 0.0, 0.0
-        if self.path is not None:
-            forward, backward = self.path.cost.forward, self.path.cost.backward
+        terms = [term.cost for term in (self.answer, self.path, self.penalty) if term is not None]
+        forward = sum(cost.forward for cost in terms)
+        backward = sum(cost.backward for cost in terms)
         if self.penalty is not None:
-            forward += self.penalty.cost.forward
-            backward += self.penalty.cost.backward + _THROUGH_GRADIENTS
+            backward += _THROUGH_GRADIENTS
         part = self.share / self.every
         return 2 + part * forward, 2 + part * backward
 
@@ -245,15 +255,16 @@ class _Amortising:
                 bounds=recipe.bounds,
                 draws=draws,
             )
-        loss = cross_entropy(model(moved), labels, label_smoothing=recipe.label_smoothing)
+        loss = cross_entropy(model(moved.images), labels, label_smoothing=recipe.label_smoothing)
         due = self._updates.take() % recipe.every == 0
-        return loss + self._terms(model, images, labels, progress, draws) if due else loss
+        return loss + self._terms(model, images, labels, moved, progress, draws) if due else loss
 
     def _terms(
         self,
         model: nn.Module,
         images: Images,
         labels: Labels,
+        moved: MovedImages,
         progress: float,
         draws: torch.Generator,
     ) -> torch.Tensor:
@@ -262,6 +273,15 @@ class _Amortising:
         count = max(1, math.ceil(recipe.share * len(images)))
         grown_to = grown(1.0, recipe.warm_up, progress)
         with evaluating(model):
+            if recipe.answer is not None:
+                lost = salient_answer(
+                    model,
+                    images[:count],
+                    moved.gradient[:count],
+                    recipe.answer,
+                    bounds=recipe.bounds,
+                )
+                total = total + grown_to * recipe.answer.weight * lost.mean()
             if recipe.path is not None:
                 bent = path_curvature(
                     model,

@@ -28,7 +28,7 @@ def step(store: PerturbationStore, indices: list[int], **changes: Any) -> torch.
         **changes,
     }
     where = torch.tensor(indices)
-    return amortised_step(loss, IMAGES[where], where, store, Amortised(), **arguments)
+    return amortised_step(loss, IMAGES[where], where, store, Amortised(), **arguments).images
 
 
 class TestTheStep:

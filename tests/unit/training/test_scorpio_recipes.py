@@ -17,11 +17,15 @@ from fgmf.datasets import Samples, digits
 from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.scorpio import (
     PathCurvature,
+    PerturbationStore,
     QuadraticAscent,
     Ramp,
     Salience,
+    SalientAnswer,
     Scorpio,
+    amortised_step,
     path_curvature,
+    salient_answer,
     scorpio_penalty,
 )
 from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
@@ -182,12 +186,14 @@ class TestAmo:
                 return super().forward(images)
 
         recipe = replace(
-            AmoRecipe.scor_pio_2(EPSILON, weight=0.3, schedule=ONE), every=3, share=0.25
+            AmoRecipe.scor_pio_2(EPSILON, path_weight=0.1, weight=0.3, schedule=ONE),
+            every=3,
+            share=0.25,
         )
         train(Counting(ConvNetConfig(image_side=8)), first(32 * 4), recipe)
-        # A refresh and the update; with terms three points of a path, and the two gradients of
-        # the penalty.
-        assert counts == [32, 32, *[8] * 5, 32, 32, 32, 32, 32, 32, *[8] * 5]
+        # A refresh and the update; with terms the image and what is left of it, three points of a
+        # path, and the two gradients of the penalty.
+        assert counts == [32, 32, *[8] * 7, 32, 32, 32, 32, 32, 32, *[8] * 7]
 
     @pytest.mark.parametrize("ramped", [False, True], ids=["plain", "ramped"])
     def test_updates_are_counted_and_not_their_parts(self, ramped: bool) -> None:
@@ -205,8 +211,8 @@ class TestAmo:
             recipe = RampedRecipe(make=make, ramps={"every": Ramp()})
         settings = TrainingSettings(engine=Engine(accumulate=2))
         TrainingRun(Counting(ConvNetConfig(image_side=8)), first(32 * 4), recipe, settings).finish()
-        bent, plain = [16, 16, 4, 4, 4] * 2, [16, 16] * 2
-        assert counts == [*bent, *plain, *plain, *bent]
+        whole, plain = [16, 16, 4, 4] * 2, [16, 16] * 2
+        assert counts == [*whole, *plain, *plain, *whole]
 
     def test_the_curvature_of_the_path_is_added_with_its_weight(self) -> None:
         """At half of the warm-up half of the weight, on a quarter of the batch."""
@@ -231,9 +237,38 @@ class TestAmo:
         )
         torch.testing.assert_close(loss(bent)[0], without + 0.5 * 2.0 * term.mean())
 
+    def test_what_the_answer_loses_is_added_with_its_weight(self) -> None:
+        """By the gradient that moved the images, which is taken once."""
+        net, samples = small(activation="gelu"), first(16)
+        bare = AmoRecipe(epsilon=EPSILON)
+
+        def loss(recipe: AmoRecipe) -> torch.Tensor:
+            objective = begin(recipe, 16, (1, 8, 8))
+            inputs = (net, samples.images, samples.labels, torch.arange(16))
+            return objective.loss(*inputs, progress=0.1, draws=torch.Generator().manual_seed(1))
+
+        moved = amortised_step(
+            ImageLoss(model=net, labels=samples.labels),
+            samples.images,
+            torch.arange(16),
+            PerturbationStore(16, (1, 8, 8)),
+            bare.amortised,
+            epsilon=1.1 * EPSILON / 2,
+            bounds=(0.0, 1.0),
+            draws=torch.Generator().manual_seed(1),
+        )
+        chosen = SalientAnswer(weight=2.0, kept=0.4)
+        term = salient_answer(
+            net, samples.images[:4], moved.gradient[:4], chosen, bounds=(0.0, 1.0)
+        )
+        found = loss(replace(bare, answer=chosen))
+        torch.testing.assert_close(found, loss(bare) + 0.5 * 2.0 * term.mean())
+        assert float(term.detach().mean()) > 1e-6
+
     def test_passes(self) -> None:
         assert AmoRecipe(epsilon=0.1).passes == (2, 2)
-        assert AmoRecipe.scor_pio_2(0.1).passes == (2.75, 2.75)
+        assert AmoRecipe.scor_pio_2(0.1).passes == (2.5, 2.5)
+        assert AmoRecipe.scor_pio_2(0.1, path_weight=0.1).passes == (3.25, 3.25)
         ig = Scorpio(ascent=ASCENT, salience=Salience(steps=2))
         # g, g+, one product and two gradients of the path: 5 and 5, and 3 to go through.
         recipe = AmoRecipe(epsilon=0.1, penalty=ig, every=5, share=0.5)

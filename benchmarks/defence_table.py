@@ -33,154 +33,25 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from filelock import FileLock, Timeout
 from scipy.stats import t as student
 
 from benchmarks.defence_cells import CELLS, MEASURES, Cell, some
-from benchmarks.defence_recipes import (
-    ABLATIONS,
-    BACKBONES,
-    DEFENCES,
-    RATES,
-    ROWS,
-    Backbone,
-    new_network,
-)
+from benchmarks.defence_plan import ALL, MORE, PARTS, SOME, tuned
+from benchmarks.defence_recipes import BACKBONES, DEFENCES, ROWS, Backbone, new_network
 from benchmarks.digit_study import write_result
 from benchmarks.fashion_models import Shelf
 from benchmarks.pairing import paired_ratio, run_rounds
 from fgmf.training import Schedule, Teacher, train
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-SEEDS = (11, 12, 13, 14, 15)
-MORE = tuple(range(11, 23))
-"""Seeds of the two whose difference is asked for to a point; so many before any was tested."""
-COMPARED = ("pgd-7", "scor-pio-2")
-"""On the CNN their learning rates are chosen by the mean of three seeds."""
-FINALISTS = ("standard", "n-fgsm", "pgd-7", "amo", "scor-pio-2")
-TRANSFORMED = ("standard", "n-fgsm", "pgd-7", "scorpio-v1", "scor-pio-2", "scor-pio-2-sgam")
-LOOKS = ("clean", "masking", "stability", "deletion", "curvature")
-SOME, ALL, VARIED = "robust 2000", "robust 10000", "variants 1000"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What is asked of one cell: names of measures, each with a number of images or without."""
-
-    cell: Cell
-    wanted: tuple[str, ...]
-
-    def lacking(self) -> list[str]:
-        known = self.cell.found()
-        return [name for name in self.wanted if name not in known]
-
-
-def tuning_seeds(backbone: Backbone, defence: str) -> tuple[int, ...]:
-    return SEEDS[: 3 if backbone == "cnn" and defence in COMPARED else 1]
-
-
-def scores(backbone: Backbone, defence: str) -> dict[float, float]:
-    """Clean plus robust accuracy on validation images of the learning rates that were tried."""
-    seeds, found = tuning_seeds(backbone, defence), {}
-    for rate in RATES[backbone]:
-        cells = [Cell(backbone=backbone, defence=defence, rate=rate, seed=seed) for seed in seeds]
-        known = [cell.found().get("validation") for cell in cells]
-        sums = [each["clean"] + each["robust"] for each in known if each is not None]
-        if len(sums) == len(seeds):
-            found[rate] = statistics.fmean(sums)
-    return found
-
-
-def untried(backbone: Backbone, defence: str) -> float | None:
-    """The learning rate to try next: from the second highest upwards or downwards until the best
-    has a worse one, or none, on both sides. None when the best is known.
-    """
-    rates, known = RATES[backbone], scores(backbone, defence)
-    if not known:
-        return rates[-2]
-    best = rates.index(max(known, key=known.__getitem__))
-    beside = rates[max(0, best - 1) : best + 2]
-    return next((rate for rate in beside if rate not in known), None)
-
-
-def tuned(backbone: Backbone, defence: str) -> float | None:
-    """The learning rate that was chosen, or None while a candidate is missing."""
-    defence = ROWS[defence].rate_of or defence
-    if untried(backbone, defence) is not None:
-        return None
-    known = scores(backbone, defence)
-    return max(known, key=known.__getitem__)
-
-
-def tuning(backbone: Backbone, name: str) -> Iterator[Task]:
-    """Until the learning rate is known, or another process is at the next candidate."""
-    tried: float | None = None
-    while (rate := untried(backbone, name)) is not None and rate != tried:
-        tried = rate
-        for seed in tuning_seeds(backbone, name):
-            cell = Cell(backbone=backbone, defence=name, rate=tried, seed=seed)
-            yield Task(cell=cell, wanted=("validation",))
-
-
-def rows(
-    backbone: Backbone,
-    names: tuple[str, ...],
-    seeds: tuple[int, ...],
-    *,
-    images: int = 10_000,
-    wanted: tuple[str, ...],
-) -> Iterator[Task]:
-    """What the table shows of some defences; only those that have a learning rate."""
-    for seed in seeds:
-        for name in names:
-            rate = tuned(backbone, name)
-            if rate is not None:
-                cell = Cell(backbone=backbone, defence=name, rate=rate, seed=seed, images=images)
-                yield Task(cell=cell, wanted=wanted)
-
-
-def _each(backbone: Backbone, names: tuple[str, ...]) -> Iterator[Task]:
-    for name in names:
-        yield from tuning(backbone, name)
-        yield from rows(backbone, (name,), SEEDS[:3], wanted=(*LOOKS, SOME))
-
-
-def _finalists() -> Iterator[Task]:
-    for name in FINALISTS:
-        yield from tuning("cnn", name)
-    yield from rows("cnn", COMPARED, MORE, wanted=(*LOOKS, ALL))
-    yield from rows("cnn", FINALISTS, SEEDS, wanted=(*LOOKS, ALL))
-
-
-def _ablation() -> Iterator[Task]:
-    near = tuple(name for name in ABLATIONS if not name.startswith("described"))
-    yield from rows("cnn", near, SEEDS[:3], wanted=(*LOOKS, SOME))
-    yield from rows("cnn", tuple(ABLATIONS), SEEDS[:1], wanted=(*LOOKS, SOME))
-    yield from rows("cnn", ("amo-sgam", "scor-pio-2-sgam"), SEEDS[:3], wanted=(VARIED,))
-
-
-def _large() -> Iterator[Task]:
-    yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, wanted=(*LOOKS, SOME))
-    yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, wanted=(ALL,))
-
-
-PARTS: dict[str, Callable[[], Iterator[Task]]] = {
-    "finalists": _finalists,
-    "others": partial(_each, "cnn", tuple(name for name in DEFENCES if name not in FINALISTS)),
-    "ablation": _ablation,
-    "large": _large,
-    "vit": partial(_each, "vit", TRANSFORMED),
-    "hybrid": partial(_each, "hybrid", TRANSFORMED),
-}
-"""Tasks in order; each depends on what is done before."""
+TIMES = CELLS.parent / "defence_times.json"
+"""What `--part times --output` wrote, for the column."""
 
 
 def work(part: str, until: float, only: tuple[str, ...]) -> None:
@@ -294,10 +165,18 @@ def spread(values: list[float]) -> str:
     return f"{mean(values)} ({min(values):.3f}-{max(values):.3f})"
 
 
+def time_of(backbone: Backbone, name: str) -> str:
+    """Median of the part `times` where that was kept."""
+    if backbone != "cnn" or not TIMES.is_file():
+        return "-"
+    known = json.loads(TIMES.read_text()).get(name)
+    return f"{known['over standard'][0]:.2f}" if known else "-"
+
+
 def table(backbone: Backbone, images: int) -> str:
     lines = [
         "| defence | rate | seeds | clean | robust | test images | masking | stability | deletion "
-        "| negative | largest | seconds | memory |",
+        "| negative | largest | time | memory |",
         "|" + " --- |" * 13,
     ]
     for name in ROWS:
@@ -315,24 +194,27 @@ def table(backbone: Backbone, images: int) -> str:
             f"| {mean(numbers(cells, 'deletion.gain'))} "
             f"| {mean(numbers(cells, 'curvature.negative'), 2)} "
             f"| {mean(numbers(cells, 'curvature.largest'), 2)} "
-            f"| {mean(numbers(cells, 'training.seconds'), 0)} "
+            f"| {time_of(backbone, name)} "
             f"| {mean(numbers(cells, 'training.peak memory, MB above the images'), 0)} |"
         )
     return "\n".join(lines)
 
 
-def paired(backbone: Backbone, images: int, mine: str, other: str) -> dict[str, Any]:
-    """Differences seed by seed, with the 95 % interval of their mean (Student's t)."""
+def paired(
+    backbone: Backbone, images: int, mine: str, other: str
+) -> dict[str, tuple[float, float, float, int]]:
+    """Differences seed by seed: mean, its 95 % interval (Student's t), and how many seeds."""
     first = {cell["seed"]: cell for cell in kept(backbone, mine, images)}
     second = {cell["seed"]: cell for cell in kept(backbone, other, images)}
     both = sorted(set(first) & set(second))
     readers = {
-        "robust": robust_of,
+        "robust": lambda cell: cell.get(ALL, {}).get("share"),
+        "robust 2000": lambda cell: cell.get(SOME, {}).get("share"),
         "clean": lambda cell: cell.get("clean"),
         "stability": lambda cell: cell.get("stability"),
         "deletion": lambda cell: cell.get("deletion", {}).get("gain"),
     }
-    found: dict[str, Any] = {"seeds": both}
+    found: dict[str, tuple[float, float, float, int]] = {}
     for what, read in readers.items():
         pairs = [(read(first[seed]), read(second[seed])) for seed in both]
         differences = [a - b for a, b in pairs if a is not None and b is not None]
@@ -341,7 +223,7 @@ def paired(backbone: Backbone, images: int, mine: str, other: str) -> dict[str, 
         middle = statistics.fmean(differences)
         half = statistics.stdev(differences) / math.sqrt(len(differences))
         half *= float(student.ppf(0.975, len(differences) - 1))
-        found[what] = [middle, middle - half, middle + half]
+        found[what] = (middle, middle - half, middle + half, len(differences))
     return found
 
 
@@ -361,14 +243,10 @@ def show() -> dict[str, Any]:
             print(f"\n{backbone}, {images} training images\n\n{text}\n")
             result[f"{backbone} {images}"] = found = differences(backbone, images)
             for pair, values in found.items():
-                for what in ("robust", "clean", "stability", "deletion"):
-                    if what in values:
-                        middle, lower, upper = values[what]
-                        seeds = len(values["seeds"])
-                        print(
-                            f"{pair}, {what}: {middle:+.4f} [{lower:+.4f}, {upper:+.4f}], "
-                            f"{seeds} seeds"
-                        )
+                for what, (middle, lower, upper, seeds) in values.items():
+                    print(
+                        f"{pair}, {what}: {middle:+.4f} [{lower:+.4f}, {upper:+.4f}], {seeds} seeds"
+                    )
     return result
 
 

@@ -26,6 +26,7 @@ from fgmf.curvature.passes import (
     PRODUCT_COSTS,
     HvpMode,
     PassCount,
+    loss_scale,
     second_derivatives,
 )
 from fgmf.curvature.spectrum import (
@@ -54,6 +55,7 @@ __all__ = [
     "SpectrumEnd",
     "curvature_along",
     "lanczos",
+    "loss_scale",
     "measure_negative_curvature",
     "parameter_curvature_per_image",
     "parameter_products_per_image",

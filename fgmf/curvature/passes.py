@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fgmf.errors import GradientUnavailable
@@ -67,6 +68,17 @@ PRODUCT_COSTS: Final[dict[HvpMode, PassCount]] = {
     "central-difference": PassCount(forward=2, backward=2),
 }
 """Of one product, where the gradient at the point is there already."""
+
+
+def loss_scale(images: torch.Tensor) -> float:
+    """What the loss of each image is multiplied by, where only the sign of a gradient counts.
+
+    More than 1 under float16, whose smallest number is 6e-8: gradients of images that the model is
+    sure of would be zero, and these images would not be attacked. 128 is far from overflow.
+    """
+    kind = images.device.type
+    half = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.float16
+    return 128.0 if half else 1.0
 
 
 @contextmanager

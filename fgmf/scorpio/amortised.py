@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import torch
 
+from fgmf.curvature import loss_scale
 from fgmf.errors import InvalidInput, StaleEvidence
 
 if TYPE_CHECKING:
@@ -214,8 +215,10 @@ def amortised_step(  # noqa: PLR0913 - a batch, where it is kept, and how it is 
     start = torch.where(first, kept + amortised.noise * noise, noise).clamp(-1.0, 1.0)
     start = start.to(device=images.device, dtype=images.dtype)
     at = (images + epsilon * start).clamp(*bounds).detach().requires_grad_()
+    scale = loss_scale(at)
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss_of(at).sum(), at)
+        loss = loss_of(at).sum()
+        (gradient,) = torch.autograd.grad(loss if scale == 1.0 else scale * loss, at)
     moved = (start + amortised.step * gradient.sign()).clamp(-1.0, 1.0)
     store.write(indices, moved)
     return MovedImages(images=(images + epsilon * moved).clamp(*bounds).detach(), gradient=gradient)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
+from fgmf.curvature import loss_scale
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -171,8 +173,10 @@ def _climb(
 
 
 def _gradient(objective: Callable[[Images], torch.Tensor], images: Images) -> Images:
-    at = images.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(objective(at), at)
+    """Of an objective that is a mean over images, up to its scale: signs are taken of it."""
+    at, scale = images.detach().requires_grad_(), loss_scale(images)
+    loss = objective(at) if scale == 1.0 else scale * len(at) * objective(at)
+    (gradient,) = torch.autograd.grad(loss, at)
     return gradient
 
 

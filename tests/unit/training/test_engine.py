@@ -10,15 +10,20 @@ from torch import nn
 from unit.training.trainings import AMO, SCHEDULE, bits, network, same, some
 
 from fgmf.backbones import ConvNet, ConvNetConfig
+from fgmf.curvature import ImageLoss
 from fgmf.datasets import Samples
 from fgmf.errors import InvalidInput
+from fgmf.scorpio import Amortised, PerturbationStore, amortised_step
 from fgmf.training import (
+    Ascent,
     Engine,
     Optimization,
     Schedule,
     StandardRecipe,
     TrainingRun,
     TrainingSettings,
+    climb_loss,
+    noisy_step,
 )
 
 
@@ -79,6 +84,43 @@ class TestEngine:
         )
         report = TrainingRun(model, samples, StandardRecipe(schedule=SCHEDULE), settings).finish()
         assert report.losses[-1] < report.losses[0]
+
+    @pytest.mark.parametrize("attack", ["n-fgsm", "pgd", "amo"])
+    def test_images_that_the_model_is_sure_of_are_attacked_in_float16(self, attack: str) -> None:
+        """Without a scale their gradients are below 6e-8, the smallest number there is."""
+        samples, model = some(32), nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        with torch.no_grad():
+            model[1].weight.copy_(torch.randn(10, 64, generator=torch.Generator().manual_seed(1)))
+            model[1].weight *= 0.05
+            model[1].bias.copy_(18.0 * torch.eye(10)[3])  # other classes: 1e-7 in all
+        images, labels = samples.images, torch.full((32,), 3)
+        draws = torch.Generator().manual_seed(0)
+        ascent = Ascent(epsilon=0.1, steps=1, step=0.1, bounds=(-1.0, 2.0))
+
+        def moved() -> torch.Tensor:
+            draws.manual_seed(0)
+            if attack == "n-fgsm":
+                return noisy_step(
+                    model, images, labels, noise=0.0, step=0.1, bounds=(-1.0, 2.0), draws=draws
+                )
+            if attack == "pgd":
+                return climb_loss(model, images, labels, ascent, draws=draws)
+            return amortised_step(
+                ImageLoss(model=model, labels=labels),
+                images,
+                torch.arange(32),
+                PerturbationStore(32, (1, 8, 8)),
+                Amortised(noise=0.0),
+                epsilon=0.1,
+                bounds=(-1.0, 2.0),
+                draws=draws,
+            )
+
+        plain = moved()
+        with torch.autocast("cpu", dtype=torch.float16):
+            half = moved()
+        # All but those slopes that few classes nearly cancel: without a scale there are none.
+        assert float((half == plain).float().mean()) > 0.85
 
     def test_float16_needs_cuda(self) -> None:
         with pytest.raises(InvalidInput, match="CUDA device for float16"):

@@ -76,6 +76,23 @@ def test_it_has_no_unit() -> None:
     assert bool((one > 0).all())
 
 
+def test_the_floor_is_a_number_that_is_not_trained() -> None:
+    """Of logits times t, K = t^2 b / (t^2 s + f): its slope at t = 1 is 2 b f / (s + f)^2."""
+    w = torch.randn(36, generator=torch.Generator().manual_seed(1)).double()
+    t = torch.ones((), dtype=torch.float64, requires_grad=True)
+    steps: list[torch.Tensor] = []
+
+    def logits_of(x: torch.Tensor) -> torch.Tensor:
+        steps.append((x.flatten(1) @ w).square())
+        return t * steps[-1][:, None]
+
+    (slope,) = torch.autograd.grad(measured(logits_of).mean(), t)
+    up, down, middle = steps
+    b, s = (up + down - 2 * middle).square(), (up - down).square()
+    f = 1e-3 * s.mean()
+    torch.testing.assert_close(slope, (2 * b * f / (s + f).square()).mean(), rtol=1e-8, atol=0)
+
+
 def test_places_and_noise_are_drawn_for_each_image() -> None:
     same = pictures(1).expand(6, -1, -1, -1)
     w = torch.randn(36, generator=torch.Generator().manual_seed(1)).double()

@@ -135,6 +135,12 @@ class TestGradients:
         assert not torch.allclose(through, plain, atol=1e-3)
         assert not made().use_variant("built")
 
+    def test_detached_teaches_the_predictor_nothing(self) -> None:
+        layer, images = made(), images_of()
+        layer.use_variant("detached")
+        layer(images.requires_grad_()).sum().backward()
+        assert all(parameter.grad is None for parameter in layer.predictor.parameters())
+
     def test_salient_pixels_have_smaller_gradients(self) -> None:
         images, layer = images_of().requires_grad_(), made(m_min=0.1)
         outputs, record = recorded(layer, images)

@@ -229,6 +229,10 @@ class TestCheckpoints:
         TrainingRun(network(), some(), AMO, _settings(tmp_path)).finish()
         with pytest.raises(StaleEvidence, match="another recipe"):
             read_checkpoint(tmp_path / "c.pt", {"recipe": "two"})
+        with pytest.raises(StaleEvidence, match="another images"):  # of which it says nothing
+            read_checkpoint(tmp_path / "c.pt", {**IDENTITY, "images": "some"})
+        with pytest.raises(StaleEvidence, match="another recipe"):
+            read_checkpoint(tmp_path / "c.pt", {})
 
     @pytest.mark.parametrize("damage", ["cut", "other", "code", "missing"])
     def test_damaged(self, damage: str, tmp_path: Path) -> None:

@@ -70,6 +70,17 @@ class TestLanczos:
             assert bool((nearest <= found.residuals[:, j] + 1e-9).all())
         assert bool((found.values[:, 0] <= exact[:, -1] + 1e-9).all())
 
+    def test_directions_stay_orthogonal_where_rounding_is_coarse(self) -> None:
+        """Eigenvalues from 1 to 1e-7 in float32: orthogonalised once, they drift to each other."""
+        turned, _ = torch.linalg.qr(
+            torch.randn(2, 40, 40, generator=torch.Generator().manual_seed(5)).double()
+        )
+        values = torch.logspace(0, -7, 40, dtype=torch.float64)
+        hessian = (turned @ torch.diag(values) @ turned.transpose(1, 2)).float()
+        found = lanczos(Known(hessian), start_of(2, 40).float(), iterations=40, count=40)
+        products = found.vectors @ found.vectors.transpose(1, 2)
+        torch.testing.assert_close(products, torch.eye(40).expand(2, -1, -1), atol=1e-5, rtol=0)
+
     def test_20_products_find_the_ends_of_a_network(self) -> None:
         net = ConvNet(
             ConvNetConfig(image_side=8, hidden=16, widths=(4,), activation="gelu"), seed=3

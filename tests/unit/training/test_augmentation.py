@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from unit.training.trainings import AMO, SCHEDULE, bits, network, same, some
 
 from fgmf.backbones import ConvNet, ConvNetConfig
+from fgmf.datasets import Samples
 from fgmf.errors import InvalidInput
 from fgmf.scorpio import PerturbationStore, Ramp
 from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
@@ -107,6 +108,21 @@ def test_other_views_in_every_epoch() -> None:
     first, second = (images.flatten(1).sort(dim=0)[0] for images in Records.seen)
     assert not torch.equal(first, second)
     assert not torch.equal(first, samples.images.flatten(1).sort(dim=0)[0])
+
+
+def test_beyond_the_edges_is_the_lowest_value_of_the_bounds() -> None:
+    seen: list[torch.Tensor] = []
+
+    class Looks(StandardRecipe):
+        def loss(self, model: Any, images: Any, labels: Any, **rest: Any) -> torch.Tensor:
+            seen.append(images)
+            return super().loss(model, images, labels, **rest)
+
+    samples = Samples(images=torch.full((56, 1, 8, 8), -0.5), labels=some().labels)
+    recipe = Looks(schedule=SCHEDULE, bounds=(-1.0, 1.0))
+    settings = TrainingSettings(augmentation=Augmentation(padding=3))
+    TrainingRun(network(), samples, recipe, settings).finish()
+    assert torch.cat(seen).unique().tolist() == [-1.0, -0.5]
 
 
 def masked() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,6 +59,21 @@ def test_k_of_n_stands_and_survives_a_resume() -> None:
     report = second.observe(2, Straight(), IMAGES, LABELS)
     assert report.alarms == {"distortion": 2}
     assert report.cost.forward_passes == 2 * 15 * 8
+
+
+def test_what_left_the_window_does_not_count() -> None:
+    """2 of the last 3: the first one is gone when the second comes."""
+    monitor = CollapseMonitor(threat=THREAT)
+    calm = monitor.observe(0, Straight(), IMAGES, LABELS).signals
+    wild = replace(calm, gap=0.5)
+    alarms = [monitor.judge(step, s).alarms for step, s in enumerate([wild, calm, calm, wild], 1)]
+    assert alarms == [{}] * 4
+    assert monitor.judge(5, wild).alarms == {"gap": 5}
+    assert monitor.judge(6, calm).alarms == {"gap": 5}
+    assert monitor.judge(7, calm).alarms == {}
+    report = monitor.report
+    assert report is not None
+    assert report.first_alarm == 5
 
 
 def test_the_passes_that_are_counted_are_made() -> None:

@@ -59,6 +59,19 @@ def check_samples(samples: Samples, bounds: Bounds) -> None:
         )
 
 
+def check_trainable(model: nn.Module) -> None:
+    """Refuse a model of which nothing can be trained.
+
+    Raises:
+        InvalidInput: It has no parameter that requires a gradient.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InvalidInput(
+            f"expected parameters that require a gradient in {type(model).__name__}, got none; "
+            "are all of them frozen?"
+        )
+
+
 def check_weights(model: nn.Module) -> None:
     """Refuse a model whose trained weights are no numbers.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,13 @@ from fgmf.errors import InvalidInput, NonFiniteOutput
 from fgmf.scorpio import CurvatureOptimizer
 from fgmf.seeding import derive_seed, isolated_randomness
 from fgmf.training.averaging import WeightAverage
-from fgmf.training.checks import check_samples, check_views, check_weights, explain_failure
+from fgmf.training.checks import (
+    check_samples,
+    check_trainable,
+    check_views,
+    check_weights,
+    explain_failure,
+)
 from fgmf.training.engine import Engine
 from fgmf.training.generators import global_state, restore_global_state
 from fgmf.training.interface import SharedObjective, begin, follow, show
@@ -37,7 +44,7 @@ from fgmf.training.progress import TrainingReport
 from fgmf.verdict import Cost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import nn
 
@@ -91,7 +98,7 @@ class TrainingRun:
         notes: What callbacks noted since the last update, by name.
 
     Raises:
-        InvalidInput: Images or labels that cannot be trained on.
+        InvalidInput: Images or labels that cannot be trained on, or nothing to train.
     """
 
     def __init__(
@@ -102,6 +109,7 @@ class TrainingRun:
         settings: TrainingSettings | None = None,
     ) -> None:
         check_samples(samples, recipe.bounds)
+        check_trainable(model)
         self.model, self.samples, self.recipe = model, samples, recipe
         self.settings = settings = settings or TrainingSettings()
         self.schedule = recipe.schedule
@@ -173,7 +181,7 @@ class TrainingRun:
         peers, seed = self.settings.peers, derive_seed(self.settings.seed, "training")
         if peers is not None and peers.rank:
             seed = derive_seed(seed, "rank", peers.rank)
-        with isolated_randomness(seed), self.average.left_in_the_model():
+        with isolated_randomness(seed), self._left_useful():
             if self._globals is not None:
                 restore_global_state(self._globals)
             self._tell("begin")
@@ -186,8 +194,16 @@ class TrainingRun:
                 self._run_epoch()
             check_weights(self.model)  # the last update has no loss after it that would tell
             self._tell("end")
-        self.optimizer.zero_grad(set_to_none=True)
         return self._report()
+
+    @contextmanager
+    def _left_useful(self) -> Iterator[None]:
+        """The average in the model and no gradients at the end, however that comes."""
+        try:
+            with self.average.left_in_the_model():
+                yield
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the training depends on; to be written before the next update."""

@@ -21,10 +21,13 @@ from fgmf.pipeline import trained_model
 from fgmf.pipeline.loading import load_recipe_file
 from fgmf.pipeline.running import TrainingOutcome, TrainingRequest, run_training
 from fgmf.training import Callback
+from fgmf.training.perturbations import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from torch import nn
 
     from fgmf.training import TrainingRun
 
@@ -226,6 +229,13 @@ class TestOutcome:
             train(recipe)
 
 
+def _accuracy(model: nn.Module, count: int | None = None) -> float:
+    found = digits("test")
+    with torch.no_grad():
+        right = model(found.images[:count]).argmax(dim=1) == found.labels[:count]
+    return float(right.double().mean())
+
+
 class TestParts:
     def test_validation_collapse_and_ramps(self, tmp_path: Path) -> None:
         more = """
@@ -239,13 +249,27 @@ max_images = 8
 [ramps.weight]
 end = 0.5
 """
+        raw: list[float] = []
+
+        class Looks(Callback):
+            """The weights that are trained, which are not those that the model ends with."""
+
+            def after_epoch(self, run: TrainingRun) -> None:
+                with evaluating(run.model):
+                    raw.append(_accuracy(run.model))
+
         path = written(tmp_path, RECIPE, more)
-        train(path)
+        train(path, callbacks=(Looks(),))
         lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
         epochs = [row for row in rows if row["kind"] == "epoch"]
         assert len(epochs) == 2
-        assert all(0 <= row["robust_accuracy"] <= row["clean_accuracy"] + 1 for row in epochs)
+        model = trained_model(str(tmp_path / "out"))
+        assert epochs[-1]["clean_accuracy"] == pytest.approx(_accuracy(model))
+        assert epochs[-1]["clean_accuracy"] != pytest.approx(raw[-1])
+        robust = [20 * row["robust_accuracy"] for row in epochs]
+        assert robust == [round(count) for count in robust]  # of 20 images
+        assert 0 <= robust[-1] <= round(20 * _accuracy(model, 20))
         assert sum("collapse_gap" in row for row in rows if row["kind"] == "update") == 5
         plain = written(tmp_path / "plain")
         train(plain)

@@ -73,6 +73,14 @@ def test_images_of_another_type(kind: torch.dtype) -> None:
         train(network(), images, STANDARD)
 
 
+@pytest.mark.parametrize(
+    "model", [nn.Flatten(), network().requires_grad_(requires_grad=False)], ids=["none", "frozen"]
+)
+def test_nothing_to_train(model: nn.Module) -> None:
+    with pytest.raises(InvalidInput, match="require a gradient"):
+        train(model, some(), STANDARD)
+
+
 def test_batch_norm_over_one_image() -> None:
     """49 images in batches of 16: the last batch has one."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))

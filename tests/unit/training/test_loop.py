@@ -205,6 +205,7 @@ class TestTheLoop:
         with pytest.raises(KeyboardInterrupt):
             train(model, digits("train"), recipe, on_progress=interrupt)
         assert not model.training
+        assert all(parameter.grad is None for parameter in model.parameters())
         assert accuracy(model, digits("test")) > 0.5
         assert not torch.equal(model.state_dict()["head.1.weight"], last["head.1.weight"])
 

@@ -195,6 +195,16 @@ class TestAmo:
         # path, and the two gradients of the penalty.
         assert counts == [32, 32, *[8] * 7, 32, 32, 32, 32, 32, 32, *[8] * 7]
 
+    def test_attack_and_terms_move_no_running_statistics(self) -> None:
+        """They look at single images, in evaluation mode; the loss alone is in training mode."""
+        net, samples = small(norm="batch").train(), first(16)
+        recipe = AmoRecipe.scor_pio_2(EPSILON, weight=0.3, psd_weight=0.1)
+        inputs = (samples.images, samples.labels, torch.arange(16))
+        objective = begin(recipe, 16, (1, 8, 8))
+        objective.loss(net, *inputs, progress=1.0, draws=torch.Generator())
+        assert net.features[1].num_batches_tracked == 1
+        assert net.training
+
     @pytest.mark.parametrize("ramped", [False, True], ids=["plain", "ramped"])
     def test_updates_are_counted_and_not_their_parts(self, ramped: bool) -> None:
         """In every third update each part has its term: the mean gradient is that of one part."""

@@ -151,6 +151,12 @@ class TestOptimization:
         ]
         assert found == pytest.approx(rates, abs=1e-3)
 
+    def test_steps_go_down_where_they_say(self) -> None:
+        schedule = Schedule(peak_learning_rate=1.0, rise=0.0)
+        places = (0.0, 0.599, 0.6, 0.849, 0.85, 0.999)
+        found = [Optimization(shape="steps").learning_rate(schedule, at) for at in places]
+        assert found == pytest.approx([1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
+
     @pytest.mark.parametrize(
         "values",
         [

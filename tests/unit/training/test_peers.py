@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 LONG = replace(SCHEDULE, epochs=5)
 RECIPES: dict[str, Any] = {
     "standard": StandardRecipe(schedule=LONG),
+    "odd": StandardRecipe(schedule=replace(LONG, batch_size=15)),  # parts of 8 and 7
     "pgd": PgdRecipe(epsilon=0.1, steps=2, schedule=LONG),
     "amo": AmoRecipe(epsilon=0.1, schedule=LONG),
 }
@@ -81,6 +82,14 @@ def trained(peers: TrainingPeers | None, name: str, **settings: Any) -> dict[str
     }
 
 
+def normed(peers: TrainingPeers) -> dict[str, Any]:
+    """State of a network with batch norm, whose statistics are of a part of the images each."""
+    config = ConvNetConfig(image_side=8, widths=(4,), hidden=8, norm="batch")
+    model = ConvNet(config, seed=3)
+    TrainingRun(model, some(), RECIPES["odd"], TrainingSettings(seed=5, peers=peers)).finish()
+    return dict(model.state_dict())
+
+
 def in_two(folder: Path, name: str, **settings: Any) -> list[dict[str, Any]]:
     return two_processes(folder, partial(trained, name=name, **settings))
 
@@ -99,6 +108,18 @@ class TestTwoProcesses:
         torch.testing.assert_close(both[0]["weights"], one["weights"], atol=1e-7, rtol=1e-6)
         plain = trained(None, "standard", optimization=replace(chosen, curvature_every=1000))
         assert not torch.allclose(one["weights"], plain["weights"], atol=1e-4)
+
+    def test_estimates_of_curvature_count_by_their_images(self, tmp_path: Path) -> None:
+        chosen = Optimization(name="curvature-aware", curvature_every=3)
+        one = trained(None, "odd", optimization=chosen)
+        both = in_two(tmp_path, "odd", optimization=chosen)
+        torch.testing.assert_close(both[0]["weights"], one["weights"], atol=1e-7, rtol=1e-6)
+
+    def test_running_statistics_and_their_averages_are_shared(self, tmp_path: Path) -> None:
+        first, second = two_processes(tmp_path, normed)
+        assert float(first["features.1.running_mean"].abs().max()) > 0
+        for name, value in first.items():
+            torch.testing.assert_close(value, second[name], rtol=0, atol=0, msg=name)
 
     @pytest.mark.parametrize("accumulate", [1, 3])
     def test_standard_is_that_of_one(self, accumulate: int, tmp_path: Path) -> None:
@@ -131,6 +152,19 @@ class TestTwoProcesses:
         both = in_two(tmp_path, "standard", callbacks=(StopsAfterAnEpoch(),))
         assert [each["steps"] for each in both] == [8, 8]
         assert [each["stopped"] for each in both] == ["enough", "another process stopped"]
+
+
+def test_one_order_and_noise_of_its_own_in_every_process() -> None:
+    states = []
+    for rank in (0, 1, 0):
+        model, samples = double()
+        settings = TrainingSettings(seed=5, peers=TrainingPeers(rank=rank, count=2))
+        states.append(TrainingRun(model, samples, RECIPES["pgd"], settings).state_dict())
+    first, second, again = states
+    assert torch.equal(first["order_draws"], second["order_draws"])
+    assert not torch.equal(first["draws"], second["draws"])
+    assert torch.equal(first["draws"], again["draws"])
+    assert not torch.equal(first["draws"], first["order_draws"])
 
 
 def test_a_store_takes_what_others_wrote() -> None:

@@ -208,6 +208,22 @@ def test_masking_verdicts_are_counted(tmp_path: Path) -> None:
     )
 
 
+def test_time_is_that_of_the_reference_with_the_same_seed(tmp_path: Path) -> None:
+    matrix = read_matrix(matrix_in(tmp_path))
+    results = [
+        replace(
+            result,
+            runs=tuple(
+                replace(run, missing="", measures={"epoch_cpu_seconds": each})
+                for run, each in zip(result.runs, seconds, strict=True)
+            ),
+        )
+        for result, seconds in zip(collect(matrix), ((2.0, 4.0), (6.0, 6.0)), strict=True)
+    ]
+    ratios = [dict(row.values["time per epoch"]) for row in summarise(matrix, results)]
+    assert ratios == [{0: 1.0, 4: 1.0}, {0: 3.0, 4: 1.5}]
+
+
 def test_what_lies_beyond_the_line_is_not_called_unmeasured(tmp_path: Path) -> None:
     result = collect(read_matrix(matrix_in(tmp_path)))[0]
     verdicts = [

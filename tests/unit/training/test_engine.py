@@ -151,6 +151,22 @@ class TestOptimization:
         ]
         assert found == pytest.approx(rates, abs=1e-3)
 
+    @pytest.mark.parametrize("momentum", [0.9, 0.0])
+    def test_sgd_written_out(self, momentum: float) -> None:
+        """Nesterov: v = momentum v + g; the step is along g + momentum v."""
+        x = nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
+        schedule = Schedule(peak_learning_rate=0.1, weight_decay=0.0)
+        optimizer = Optimization(name="sgd", momentum=momentum).build([x], schedule, seed=0)
+        expected, velocity = 3.0, 0.0
+        for _ in range(3):
+            optimizer.zero_grad()
+            x.square().sum().backward()
+            optimizer.step()
+            slope = 2 * expected
+            velocity = momentum * velocity + slope
+            expected -= 0.1 * (slope + momentum * velocity)
+        assert x.tolist() == pytest.approx([expected])
+
     def test_steps_go_down_where_they_say(self) -> None:
         schedule = Schedule(peak_learning_rate=1.0, rise=0.0)
         places = (0.0, 0.599, 0.6, 0.849, 0.85, 0.999)

@@ -138,6 +138,23 @@ class TestGoingOn:
         assert same(bits(whole), bits(parts))
         assert not same(bits(whole), bits(still))
 
+    def test_with_scaled_losses(self, tmp_path: Path) -> None:
+        """The scale of a float16 training, here on the CPU: it grows, and goes on where it was."""
+
+        class Scaled(Engine):
+            def scaler(self) -> torch.amp.GradScaler:
+                return torch.amp.GradScaler("cpu", init_scale=2.0**4, growth_interval=3)
+
+        whole, one = trained(network, AMO, tmp_path / "whole", engine=Scaled())
+        parts, other = trained(network, AMO, tmp_path / "parts", cuts=(4, 7), engine=Scaled())
+        assert same(bits(whole), bits(parts))
+        scale = one.state_dict()["scaler"]
+        assert scale == other.state_dict()["scaler"]
+        assert scale["scale"] == 2.0**6  # 8 updates
+        plain, _ = trained(network, AMO, tmp_path / "plain")
+        # The scale is a power of two: gradients are the same, unless they underflow.
+        assert same(bits(whole), bits(plain))
+
     def test_metrics_say_every_update_once(self, tmp_path: Path) -> None:
         trained(network, AMO, tmp_path / "whole")
         trained(network, AMO, tmp_path / "parts", cuts=(4, 5, 7))

@@ -221,4 +221,7 @@ def amortised_step(  # noqa: PLR0913 - a batch, where it is kept, and how it is 
         (gradient,) = torch.autograd.grad(loss if scale == 1.0 else scale * loss, at)
     moved = (start + amortised.step * gradient.sign()).clamp(-1.0, 1.0)
     store.write(indices, moved)
-    return MovedImages(images=(images + epsilon * moved).clamp(*bounds).detach(), gradient=gradient)
+    return MovedImages(
+        images=(images + epsilon * moved).clamp(*bounds).detach(),
+        gradient=gradient if scale == 1.0 else gradient / scale,
+    )

@@ -97,6 +97,8 @@ class TestEngine:
         draws = torch.Generator().manual_seed(0)
         ascent = Ascent(epsilon=0.1, steps=1, step=0.1, bounds=(-1.0, 2.0))
 
+        gradients: list[torch.Tensor] = []
+
         def moved() -> torch.Tensor:
             draws.manual_seed(0)
             if attack == "n-fgsm":
@@ -105,7 +107,7 @@ class TestEngine:
                 )
             if attack == "pgd":
                 return climb_loss(model, images, labels, ascent, draws=draws)
-            return amortised_step(
+            found = amortised_step(
                 ImageLoss(model=model, labels=labels),
                 images,
                 torch.arange(32),
@@ -115,12 +117,16 @@ class TestEngine:
                 bounds=(-1.0, 2.0),
                 draws=draws,
             )
+            gradients.append(found.gradient)
+            return found.images
 
         plain = moved()
         with torch.autocast("cpu", dtype=torch.float16):
             half = moved()
         # All but those slopes that few classes nearly cancel: without a scale there are none.
         assert float((half == plain).float().mean()) > 0.85
+        for one, other in zip(gradients[::2], gradients[1::2], strict=True):  # without the scale
+            torch.testing.assert_close(other, one, atol=float(0.05 * one.abs().max()), rtol=0.0)
 
     def test_float16_needs_cuda(self) -> None:
         with pytest.raises(InvalidInput, match="CUDA device for float16"):

@@ -195,11 +195,9 @@ def _path(weight: float) -> Defence:
 
 
 def _terms(**weights: float) -> Defence:
-    """The document's terms besides, every fourth update."""
+    """The document's terms besides."""
     return Defence(
-        make=lambda s, _: replace(
-            AmoRecipe.scor_pio_2(EPSILON, schedule=s, **weights), every=4, share=0.25
-        ),
+        make=lambda s, _: AmoRecipe.scor_pio_2(EPSILON, schedule=s, **weights),
         rate_of="scor-pio-2",
     )
 
@@ -220,9 +218,10 @@ ABLATIONS: dict[str, Defence] = {
     "described, IG 8 steps": _described_salience(steps=8),
     "described, gradient": _described_salience(method="gradient"),
     "answer 0": _changed(answer=None),
-    "answer 0.1": _answer(0.1),
-    "answer 2": _answer(2.0),
-    "answer, half as often": _changed(every=2),
+    "answer 0.2": _answer(0.2),
+    "answer 4": _answer(4.0),
+    "answer, every update": _changed(every=1, answer=SalientAnswer(weight=0.5)),
+    "answer, every fourth": _changed(every=4, answer=SalientAnswer(weight=2.0)),
     "answer, whole batch": _changed(share=1.0),
     "overshoot 1.1": _changed(overshoot=1.1),
     "smoothed 0.1": _changed(label_smoothing=0.1),

@@ -127,7 +127,7 @@ class ScorPio2Table(AmoTable):
     noise: NotNegative = 1.0
     step: Positive = 1.0
     label_smoothing: BelowOne = 0.0
-    answer_weight: NotNegative = 0.5
+    answer_weight: NotNegative = 1.0
     answer_kept: Annotated[float, Field(gt=0, lt=1)] = 0.5
     path_weight: NotNegative = 0.0
     path_noise: Positive = 0.5
@@ -141,7 +141,7 @@ class ScorPio2Table(AmoTable):
     salient_share: Share = 0.7
     ascent_steps: Annotated[int, Field(ge=0)] = 0
     mode: Literal["finite-difference", "double-backward"] = "finite-difference"
-    every: Count = 1
+    every: Count = 2
     """Updates between two terms."""
     share: Share = 0.25
     """Of the batch that the terms look at."""

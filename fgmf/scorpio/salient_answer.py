@@ -41,7 +41,7 @@ class SalientAnswer:
         step, and that what is dropped becomes black, is ours.
     """
 
-    weight: float = 0.5
+    weight: float = 1.0
     kept: float = 0.5
 
     def __post_init__(self) -> None:

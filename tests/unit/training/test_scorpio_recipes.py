@@ -277,8 +277,8 @@ class TestAmo:
 
     def test_passes(self) -> None:
         assert AmoRecipe(epsilon=0.1).passes == (2, 2)
-        assert AmoRecipe.scor_pio_2(0.1).passes == (2.5, 2.5)
-        assert AmoRecipe.scor_pio_2(0.1, path_weight=0.1).passes == (3.25, 3.25)
+        assert AmoRecipe.scor_pio_2(0.1).passes == (2.25, 2.25)
+        assert AmoRecipe.scor_pio_2(0.1, path_weight=0.1).passes == (2.625, 2.625)
         ig = Scorpio(ascent=ASCENT, salience=Salience(steps=2))
         # g, g+, one product and two gradients of the path: 5 and 5, and 3 to go through.
         recipe = AmoRecipe(epsilon=0.1, penalty=ig, every=5, share=0.5)

@@ -11,7 +11,8 @@ farther away need not have run. Every cell is a file in `results/defences`; the 
 several may run at once.
 
 clean       all 10 000 test images
-robust      suite `standard`, first 2000 test images, or all of the finalists
+robust      suite `standard`, first 2000 test images, or all of the finalists; where the gate
+            refuses saturated logits, of the logits over the temperature of training
 masking     the gate `gradient-masking` on 128 test images
 stability   mean cosine of integrated gradients (16 midpoints from black, of the predicted class) at
             an image and at the same image under uniform noise of half the budget, 500 images

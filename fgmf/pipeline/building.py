@@ -23,6 +23,7 @@ from fgmf.backbones import (
 )
 from fgmf.datasets import Samples, collect_samples
 from fgmf.errors import FactoryFailed, FgmfError, InvalidInput
+from fgmf.preflight.outputs import observe_outputs
 from fgmf.running.factories import call_factory, importing_from
 from fgmf.scorpio import Ramp
 from fgmf.seeding import derive_seed, isolated_randomness
@@ -39,6 +40,7 @@ from fgmf.training import (
     Teacher,
     TeamRecipe,
 )
+from fgmf.training.perturbations import evaluating
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +58,9 @@ _BACKBONES: Final[Mapping[str, tuple[Any, Any]]] = {
     "vit": (ViT, ViTConfig),
     "hybrid": (HybridNet, HybridConfig),
 }
+
+
+_LOOKED_AT: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +133,33 @@ class Normalized(nn.Module):
         """Images (n, c, h, w) in bounds to logits."""
         logits: Logits = self.backbone((images - self.mean) / self.std)
         return logits
+
+
+def check_logits(model: nn.Module, images: Images) -> None:
+    """Refuse a model that returns probabilities, of which a cross-entropy learns next to nothing.
+
+    A model that fails here, or returns anything else, is left to the training, which explains it.
+
+    Raises:
+        InvalidInput: The outputs for the first 64 images are at least 0 and sum to 1.
+
+    Cost: 1 forward pass of 64 images.
+    """
+    try:
+        with isolated_randomness(0), evaluating(model), torch.no_grad():
+            found: object = model(images[:_LOOKED_AT])
+    except Exception:  # noqa: BLE001 - whatever it is, the training meets it again
+        return
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or not found.is_floating_point():
+        return
+    if found.shape[1] > 1 and any(
+        seen.name == "probabilities-not-logits" and "sum to 1" in seen.message
+        for seen in observe_outputs(found, None)
+    ):
+        raise InvalidInput(
+            f"expected logits from {type(model).__name__}, got rows that sum to 1; return what "
+            "stands before its softmax"
+        )
 
 
 def build_samples(plan: TrainingPlan) -> Samples:

@@ -29,6 +29,7 @@ from fgmf.pipeline.building import (
     build_recipe,
     build_samples,
     build_validation,
+    check_logits,
 )
 from fgmf.pipeline.directory import TrainingDirectory, file_digest
 from fgmf.pipeline.manifest import (
@@ -154,6 +155,7 @@ class _Training:
         self.samples = build_samples(plan)
         self.facts = ImageFacts.of(self.samples)
         self.model = build_model(plan, self.facts)
+        check_logits(self.model, self.samples.images)
         teacher = _teacher(plan)
         self.recipe = build_recipe(plan, teacher)
         name = "" if teacher is None else teacher.name

@@ -5,8 +5,9 @@
 
 `interface` says what a recipe is. `recipes` holds plain and adversarial ones, `gradient_recipes`
 penalties on gradients, `saliency_recipes` and `distillation_recipes` what their names say,
-`scorpio_recipes` those with curvature, stored perturbations and the saliency mask; `ramped` moves
-numbers of any of them, `perturbations` moves images for them, `augmentation` before them.
+`scorpio_recipes` those with curvature and stored perturbations, `sgam_recipe` lessons for the
+saliency mask; `ramped` moves numbers of any of them, `perturbations` moves images for them,
+`augmentation` before them.
 `loop` is the one call above, `run` a training that can stop anywhere and go on; `optimizing`,
 `engine`, `averaging`, `callbacks`, `peers` and `fabric` are its parts, `checkpoints` and `metrics`
 what it writes.
@@ -48,7 +49,8 @@ from fgmf.training.recipes import FgsmRsRecipe, NFgsmRecipe, PgdRecipe, Standard
 from fgmf.training.run import TrainingRun, TrainingSettings
 from fgmf.training.saliency_recipes import SaliencyGuidedRecipe
 from fgmf.training.schedule import Schedule
-from fgmf.training.scorpio_recipes import AmoRecipe, ScorpioRecipe, SgamRecipe
+from fgmf.training.scorpio_recipes import AmoRecipe, ScorpioRecipe
+from fgmf.training.sgam_recipe import SgamRecipe
 from fgmf.training.team_recipes import TeamRecipe, TeamWay, gradient_alignment
 
 __all__ = [

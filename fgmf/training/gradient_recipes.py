@@ -24,7 +24,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from fgmf.curvature import ImageLoss, second_derivatives
 from fgmf.errors import InvalidInput
-from fgmf.training.perturbations import evaluating, uncompiled, uniform_noise
+from fgmf.training.perturbations import penalising, uncompiled, uniform_noise
 from fgmf.training.schedule import (
     Schedule,
     check_counts,
@@ -99,7 +99,7 @@ class CureRecipe:
     ) -> torch.Tensor:
         """Cross-entropy and penalty; see :meth:`fgmf.training.Recipe.loss`."""
         clean = cross_entropy(model(images), labels)
-        with evaluating(model):
+        with penalising(model, images):
             loss_of = ImageLoss(model=uncompiled(model), labels=labels)
             _, here = losses_and_gradient(loss_of, images, differentiable=True)
             signs = here.detach().sign()
@@ -153,7 +153,7 @@ class GradientPenaltyRecipe:
     ) -> torch.Tensor:
         """Cross-entropy and penalty; see :meth:`fgmf.training.Recipe.loss`."""
         clean = cross_entropy(model(images), labels)
-        with evaluating(model):
+        with penalising(model, images):
             loss_of = ImageLoss(model=uncompiled(model), labels=labels)
             _, gradient = losses_and_gradient(loss_of, images, differentiable=True)
         pixels = gradient.square() if self.norm == "l2-squared" else gradient.abs()
@@ -206,7 +206,7 @@ class GradAlignRecipe:
     ) -> torch.Tensor:
         """Cross-entropy and misalignment; see :meth:`fgmf.training.Recipe.loss`."""
         budget = grown(self.epsilon, self.warm_up, progress)
-        with evaluating(model):
+        with penalising(model, images):
             loss_of = ImageLoss(model=uncompiled(model), labels=labels)
             _, here = losses_and_gradient(loss_of, images, differentiable=False)
             beside = images + uniform_noise(images, budget, draws)
@@ -267,7 +267,7 @@ class LlrRecipe:
         """Cross-entropy and non-linearity; see :meth:`fgmf.training.Recipe.loss`."""
         clean = cross_entropy(model(images), labels)
         budget = grown(self.epsilon, self.warm_up, progress)
-        with evaluating(model):
+        with penalising(model, images):
             loss_of = ImageLoss(model=uncompiled(model), labels=labels)
             losses, gradient = losses_and_gradient(loss_of, images, differentiable=True)
             tangent = losses.detach(), gradient.detach()

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from fgmf.curvature import loss_scale
@@ -24,9 +25,16 @@ from fgmf.curvature import loss_scale
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from torch import nn
-
     from fgmf.types import Bounds, Images, Labels
+
+
+_MODAL: Final = (
+    nn.modules.batchnorm._NormBase,  # noqa: SLF001 - the common base of batch and instance norm
+    nn.modules.dropout._DropoutNd,  # noqa: SLF001
+    nn.MultiheadAttention,
+    nn.RNNBase,
+    nn.RReLU,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +192,28 @@ def uniform_noise(images: Images, radius: float, draws: torch.Generator) -> Imag
     """Noise of the images' shape, uniform in the cube of that radius, drawn on the CPU."""
     noise = torch.rand(images.shape, generator=draws, dtype=images.dtype)
     return (radius * (2 * noise - 1)).to(images.device)
+
+
+@contextmanager
+def penalising(model: nn.Module, images: Images) -> Iterator[None]:
+    """Evaluation mode, and full precision under autocast: for differences of gradients or logits.
+
+    In bfloat16 two logits a small step apart differ by their rounding.
+    """
+    with evaluating(model), torch.autocast(images.device.type, enabled=False):
+        yield
+
+
+def differs_in_training(model: nn.Module) -> bool:
+    """Whether a loss in evaluation mode may be another one than in training mode.
+
+    True for batch norm, dropout and what else draws or keeps statistics, and for any module that is
+    neither PyTorch's nor this project's: it may look at `training`.
+    """
+    return any(
+        isinstance(module, _MODAL) or not type(module).__module__.startswith(("torch.", "fgmf."))
+        for module in model.modules()
+    )
 
 
 @contextmanager

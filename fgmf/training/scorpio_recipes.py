@@ -1,11 +1,10 @@
-"""Recipes that stand on curvature, stored perturbations and the saliency mask.
+"""Recipes that stand on curvature and stored perturbations.
 
 SCORPIO    CE(f(x), y) + penalty of how far a quadratic model of the loss rises       v1
 AMO        CE_smoothed(f(x'), y)     x' = x moved by its own stored perturbation, one fresh gradient
 SCOR-PIO 2 AMO, and on the first images of the batch, every r updates, what the answer loses when
            only the salient pixels are left; the curvature of the answers along the path of
            integrated gradients, and any penalty with salience, where they have a weight
-SGAM       any recipe, and every r updates a lesson for the predictor of the mask
 """
 
 from __future__ import annotations
@@ -31,18 +30,16 @@ from fgmf.scorpio import (
     salient_answer,
     scorpio_penalty,
 )
-from fgmf.sgam import SaliencyTeacher, Sgam
 from fgmf.training.augmentation import ViewedPerturbations
 from fgmf.training.interface import (
-    KeepingRecipe,
-    Recipe,
-    SharedObjective,
     UpdateCount,
-    begin,
-    follow,
-    show,
 )
-from fgmf.training.perturbations import evaluating, uncompiled
+from fgmf.training.perturbations import (
+    differs_in_training,
+    evaluating,
+    penalising,
+    uncompiled,
+)
 from fgmf.training.schedule import Schedule, check_positive, check_warm_up, grown
 
 if TYPE_CHECKING:
@@ -68,7 +65,9 @@ class ScorpioRecipe:
         schedule: Length and speed.
 
     Source: SCORPIO (arXiv 2009.04923); constants are ours.
-    Cost: the penalty's passes, 1 backward pass through its gradients, counted as 3.
+    Cost: the penalty's passes, 1 backward pass through its gradients, counted as 3. Where the model
+        may behave otherwise in training (batch norm, dropout, modules of yours), the cross-entropy
+        is taken in training mode besides, for 1 forward and 1 backward pass more.
     """
 
     scorpio: Scorpio
@@ -97,9 +96,11 @@ class ScorpioRecipe:
     ) -> torch.Tensor:
         """Cross-entropy and penalty; see :meth:`fgmf.training.Recipe.loss`."""
         scorpio = self.scorpio.scaled(grown(1.0, self.warm_up, progress))
-        with evaluating(model):  # each loss from its own image
+        with penalising(model, images):  # each loss from its own image
             loss_of = ImageLoss(model=uncompiled(model), labels=labels)
             found = scorpio_penalty(loss_of, images, scorpio, draws=draws)
+        if differs_in_training(model):
+            return cross_entropy(model(images), labels) + found.penalty
         return found.losses.mean() + found.penalty
 
 
@@ -273,8 +274,8 @@ class _Amortising:
         recipe, total = self.recipe, images.new_zeros(())
         count = max(1, math.ceil(recipe.share * len(images)))
         grown_to = grown(1.0, recipe.warm_up, progress)
-        with evaluating(model):
-            if recipe.answer is not None:
+        if recipe.answer is not None:
+            with evaluating(model):
                 lost = salient_answer(
                     model,
                     images[:count],
@@ -282,7 +283,8 @@ class _Amortising:
                     recipe.answer,
                     bounds=recipe.bounds,
                 )
-                total = total + grown_to * recipe.answer.weight * lost.mean()
+            total = total + grown_to * recipe.answer.weight * lost.mean()
+        with penalising(model, images):
             if recipe.path is not None:
                 bent = path_curvature(
                     model,
@@ -314,83 +316,4 @@ class _Amortising:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._store.load_state_dict(state["store"])
-        self._updates.made = int(state["updates"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class SgamRecipe:
-    """Any recipe for a model behind a saliency mask, and lessons for its predictor.
-
-    Attributes:
-        recipe: What is minimised otherwise; it may craft attacks, which go through the mask.
-        teacher: Method, layer, interval and weight of the lessons.
-
-    Cost: the recipe's, and 1 forward and 1 backward pass over `teacher.every`.
-    """
-
-    recipe: Recipe | KeepingRecipe
-    teacher: SaliencyTeacher = field(default_factory=SaliencyTeacher)
-
-    @property
-    def schedule(self) -> Schedule:
-        """The inner recipe's."""
-        return self.recipe.schedule
-
-    @property
-    def bounds(self) -> Bounds:
-        """The inner recipe's."""
-        return self.recipe.bounds
-
-    @property
-    def passes(self) -> tuple[float, float]:
-        """Forward and backward passes per image and epoch."""
-        forward, backward = self.recipe.passes
-        return forward + 1.0 / self.teacher.every, backward + 1.0 / self.teacher.every
-
-    def begin(self, image_count: int, shape: tuple[int, ...]) -> Objective:
-        """Return the inner objective with lessons."""
-        return _Teaching(self.teacher, begin(self.recipe, image_count, shape))
-
-
-class _Teaching:
-    """An objective and the count of updates that lessons go by."""
-
-    def __init__(self, teacher: SaliencyTeacher, objective: Objective) -> None:
-        self._teacher, self._objective, self._updates = teacher, objective, UpdateCount()
-
-    def loss(
-        self,
-        model: nn.Module,
-        images: Images,
-        labels: Labels,
-        indices: torch.Tensor,
-        *,
-        progress: float,
-        draws: torch.Generator,
-    ) -> torch.Tensor:
-        sgam = uncompiled(model)
-        if not isinstance(sgam, Sgam):
-            raise InvalidInput(
-                f"expected a model wrapped by Sgam.wrap, got {type(sgam).__name__}; wrap it, or "
-                "train by the inner recipe"
-            )
-        loss = self._objective.loss(model, images, labels, indices, progress=progress, draws=draws)
-        return loss + self._teacher.loss(sgam, images, labels, step=self._updates.take())
-
-    def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
-        if isinstance(self._objective, SharedObjective):
-            self._objective.share(summed, own)
-
-    def see(self, views: Views | None) -> None:
-        show(self._objective, views)
-
-    def follow(self, *, further: bool) -> None:
-        self._updates.further = further
-        follow(self._objective, further=further)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"objective": self._objective.state_dict(), "updates": self._updates.made}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._objective.load_state_dict(state["objective"])
         self._updates.made = int(state["updates"])

@@ -320,6 +320,20 @@ max_images = 8
         with pytest.raises(FactoryFailed, match="shop_nets"):
             train(none)
 
+    def test_a_model_that_returns_probabilities_is_refused(self, tmp_path: Path) -> None:
+        """Before an update is made: of a softmax twice it would learn next to nothing."""
+        (tmp_path / "shop_soft.py").write_text(
+            "import torch\n"
+            "def net():\n"
+            "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10),\n"
+            "        torch.nn.Softmax(dim=1))\n"
+        )
+        model = 'backbone = "cnn"\narguments = { widths = [4], hidden = 8 }'
+        path = written(tmp_path, RECIPE.replace(model, 'factory = "shop_soft:net"'))
+        with pytest.raises(InvalidInput, match="sum to 1"):
+            train(path)
+        assert not (tmp_path / "out" / "weights.safetensors").exists()
+
     def test_a_student_of_an_earlier_training(self, tmp_path: Path) -> None:
         table = 'name = "scor-pio-2"\nepsilon = "1/10"\nevery = 2'
         train(written(tmp_path / "teacher"))

@@ -16,6 +16,7 @@ from fgmf.curvature import ImageLoss
 from fgmf.datasets import Samples, digits
 from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.scorpio import (
+    Amortised,
     PathCurvature,
     PerturbationStore,
     QuadraticAscent,
@@ -45,6 +46,7 @@ from fgmf.training import (
     begin,
     train,
 )
+from fgmf.training.perturbations import differs_in_training
 
 EPSILON = 0.15
 SHORT = Schedule(epochs=8, batch_size=64)
@@ -118,6 +120,10 @@ def test_same_seed_same_weights(name: str) -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
+class Own(nn.Module):
+    """Of no known room: whether it looks at `training`, nobody knows."""
+
+
 class TestScorpio:
     def test_the_loss_written_out(self) -> None:
         net, samples = small(activation="gelu"), first(16)
@@ -131,12 +137,39 @@ class TestScorpio:
         expected = cross_entropy(net(samples.images), samples.labels) + penalty.penalty
         torch.testing.assert_close(found, expected)
 
-    def test_running_statistics_are_left_alone(self) -> None:
+    def test_batch_norm_learns_by_the_loss_and_not_by_the_penalty(self) -> None:
+        """Its statistics move once, and the cross-entropy is the one of training mode."""
         net, samples = small(norm="batch").train(), first(16)
         recipe = ScorpioRecipe(scorpio=V1)
-        recipe.loss(net, samples.images, samples.labels, progress=1.0, draws=torch.Generator())
-        assert net.features[1].num_batches_tracked == 0
+        arguments = (samples.images, samples.labels)
+        found = recipe.loss(net, *arguments, progress=1.0, draws=torch.Generator())
+        assert net.features[1].num_batches_tracked == 1
         assert net.training
+        trained = cross_entropy(net(samples.images), samples.labels)
+        net.load_state_dict(small(norm="batch").state_dict())
+        loss_of = ImageLoss(model=net.eval(), labels=samples.labels)
+        penalty = scorpio_penalty(loss_of, samples.images, V1, draws=torch.Generator()).penalty
+        evaluated = cross_entropy(net(samples.images), samples.labels)
+        assert abs(float((trained - evaluated).detach())) > 0.01
+        # The penalty is taken with the statistics before the step, here and there.
+        torch.testing.assert_close(found, trained + penalty)
+
+    @pytest.mark.parametrize(
+        ("model", "differs"),
+        [
+            (small(), False),
+            (small(norm="batch"), True),
+            (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten()), False),
+            (nn.Sequential(nn.Flatten(), nn.Dropout(0.1)), True),
+            (nn.Sequential(nn.InstanceNorm2d(1)), True),
+            (nn.Sequential(Own()), True),
+        ],
+        ids=["conv", "batch norm", "plain", "dropout", "instance norm", "a module of one's own"],
+    )
+    def test_models_that_may_behave_otherwise_in_training(
+        self, model: nn.Module, differs: bool
+    ) -> None:
+        assert differs_in_training(model) is differs
 
     def test_passes(self) -> None:
         assert ScorpioRecipe(scorpio=V1).passes == (3, 6)
@@ -246,6 +279,29 @@ class TestAmo:
             draws=draws,
         )
         torch.testing.assert_close(loss(bent)[0], without + 0.5 * 2.0 * term.mean())
+
+    def test_terms_that_are_differences_are_taken_in_full_precision(self) -> None:
+        """In bfloat16 a second difference of logits would be its rounding."""
+        net, samples = small(activation="gelu"), first(64)
+        losses = []
+        for recipe in (
+            AmoRecipe(epsilon=EPSILON),
+            AmoRecipe.scor_pio_2(EPSILON, answer_weight=0.0, path_weight=1.0, psd_weight=1.0),
+        ):
+            plain = replace(
+                recipe, label_smoothing=0.0, overshoot=1.0, every=1, amortised=Amortised()
+            )
+            for mixed in (False, True):
+                objective = begin(plain, 64, (1, 8, 8))
+                inputs = (net, samples.images, samples.labels, torch.arange(64))
+                draws = torch.Generator().manual_seed(1)
+                with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+                    losses.append(objective.loss(*inputs, progress=1.0, draws=draws).detach())
+        bare, bare_mixed, whole, whole_mixed = (float(loss) for loss in losses)
+        assert bare != bare_mixed  # the cross-entropy itself is of bfloat16
+        # The noise of the terms goes by the same draws; float32 sums of one loss, rounded.
+        assert whole_mixed - bare_mixed == pytest.approx(whole - bare, rel=1e-3)
+        assert whole - bare > 1e-3
 
     def test_what_the_answer_loses_is_added_with_its_weight(self) -> None:
         """By the gradient that moved the images, which is taken once."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _MODAL: Final = (
     nn.modules.batchnorm._NormBase,  # noqa: SLF001 - the common base of batch and instance norm
-    nn.modules.dropout._DropoutNd,  # noqa: SLF001
+    nn.modules.dropout._DropoutNd,  # noqa: SLF001 - the common base of dropouts
     nn.MultiheadAttention,
     nn.RNNBase,
     nn.RReLU,

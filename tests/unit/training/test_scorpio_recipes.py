@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from fgmf.backbones import ConvNet, ConvNetConfig
 from fgmf.curvature import ImageLoss
-from fgmf.datasets import Samples, digits
+from fgmf.datasets import digits
 from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.scorpio import (
     Amortised,
@@ -29,12 +29,10 @@ from fgmf.scorpio import (
     salient_answer,
     scorpio_penalty,
 )
-from fgmf.sgam import SaliencyTeacher, Sgam, SgamConfig
 from fgmf.training import (
     AmoRecipe,
     Engine,
     KeepingRecipe,
-    NFgsmRecipe,
     RampedRecipe,
     Recipe,
     Schedule,
@@ -47,25 +45,13 @@ from fgmf.training import (
     train,
 )
 from fgmf.training.perturbations import differs_in_training
+from tests.unit.training.trainings import first_digits, masked, small
 
 EPSILON = 0.15
 SHORT = Schedule(epochs=8, batch_size=64)
 ONE = Schedule(epochs=1, batch_size=32)
 ASCENT = QuadraticAscent(epsilon=EPSILON, bounds=(0.0, 1.0))
 V1 = Scorpio.v1(ASCENT)
-
-
-def small(**changes: Any) -> ConvNet:
-    return ConvNet(ConvNetConfig(image_side=8, hidden=64, **changes), seed=1)
-
-
-def masked(net: nn.Module | None = None) -> Sgam:
-    return Sgam.wrap(net or small(), channels=1, config=SgamConfig(grid_side=4), seed=2)
-
-
-def first(count: int) -> Samples:
-    samples = digits("train")
-    return Samples(images=samples.images[:count], labels=samples.labels[:count])
 
 
 def accuracies(model: nn.Module) -> tuple[float, float]:
@@ -114,7 +100,7 @@ def test_same_seed_same_weights(name: str) -> None:
     models = [model_for(recipe) for _ in range(3)]
     for model, seed in zip(models, (5, 5, 6), strict=True):
         torch.rand(3)
-        train(model, first(200), recipe, seed=seed)
+        train(model, first_digits(200), recipe, seed=seed)
     weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in models]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -126,7 +112,7 @@ class Own(nn.Module):
 
 class TestScorpio:
     def test_the_loss_written_out(self) -> None:
-        net, samples = small(activation="gelu"), first(16)
+        net, samples = small(activation="gelu"), first_digits(16)
         recipe = ScorpioRecipe(scorpio=replace(V1, weight=2.0))
         found = recipe.loss(
             net, samples.images, samples.labels, progress=0.1, draws=torch.Generator()
@@ -139,7 +125,7 @@ class TestScorpio:
 
     def test_batch_norm_learns_by_the_loss_and_not_by_the_penalty(self) -> None:
         """Its statistics move once, and the cross-entropy is the one of training mode."""
-        net, samples = small(norm="batch").train(), first(16)
+        net, samples = small(norm="batch").train(), first_digits(16)
         recipe = ScorpioRecipe(scorpio=V1)
         arguments = (samples.images, samples.labels)
         found = recipe.loss(net, *arguments, progress=1.0, draws=torch.Generator())
@@ -178,7 +164,7 @@ class TestScorpio:
 class TestAmo:
     def test_it_goes_on_from_a_state_bit_by_bit(self) -> None:
         """Two objectives, one of which is given the other's state after some batches."""
-        recipe, samples, net = AmoRecipe.scor_pio_2(EPSILON), first(96), small()
+        recipe, samples, net = AmoRecipe.scor_pio_2(EPSILON), first_digits(96), small()
         batches = torch.arange(96).split(24)
 
         def losses(objective: Any, order: list[int], seed: int) -> list[float]:
@@ -223,14 +209,14 @@ class TestAmo:
             every=3,
             share=0.25,
         )
-        train(Counting(ConvNetConfig(image_side=8)), first(32 * 4), recipe)
+        train(Counting(ConvNetConfig(image_side=8)), first_digits(32 * 4), recipe)
         # A refresh and the update; with terms the image and what is left of it, three points of a
         # path, and the two gradients of the penalty.
         assert counts == [32, 32, *[8] * 7, 32, 32, 32, 32, 32, 32, *[8] * 7]
 
     def test_attack_and_terms_move_no_running_statistics(self) -> None:
         """They look at single images, in evaluation mode; the loss alone is in training mode."""
-        net, samples = small(norm="batch").train(), first(16)
+        net, samples = small(norm="batch").train(), first_digits(16)
         recipe = AmoRecipe.scor_pio_2(EPSILON, weight=0.3, psd_weight=0.1)
         inputs = (samples.images, samples.labels, torch.arange(16))
         objective = begin(recipe, 16, (1, 8, 8))
@@ -253,13 +239,15 @@ class TestAmo:
             make = partial(lambda recipe, _numbers: recipe, recipe)
             recipe = RampedRecipe(make=make, ramps={"every": Ramp()})
         settings = TrainingSettings(engine=Engine(accumulate=2))
-        TrainingRun(Counting(ConvNetConfig(image_side=8)), first(32 * 4), recipe, settings).finish()
+        TrainingRun(
+            Counting(ConvNetConfig(image_side=8)), first_digits(32 * 4), recipe, settings
+        ).finish()
         whole, plain = [16, 16, 4, 4] * 2, [16, 16] * 2
         assert counts == [*whole, *plain, *plain, *whole]
 
     def test_the_curvature_of_the_path_is_added_with_its_weight(self) -> None:
         """At half of the warm-up half of the weight, on a quarter of the batch."""
-        net, samples = small(activation="gelu"), first(16)
+        net, samples = small(activation="gelu"), first_digits(16)
         bare = AmoRecipe(epsilon=EPSILON)
         bent = replace(bare, path=PathCurvature(weight=2.0))
 
@@ -282,7 +270,7 @@ class TestAmo:
 
     def test_terms_that_are_differences_are_taken_in_full_precision(self) -> None:
         """In bfloat16 a second difference of logits would be its rounding."""
-        net, samples = small(activation="gelu"), first(64)
+        net, samples = small(activation="gelu"), first_digits(64)
         losses = []
         for recipe in (
             AmoRecipe(epsilon=EPSILON),
@@ -305,7 +293,7 @@ class TestAmo:
 
     def test_what_the_answer_loses_is_added_with_its_weight(self) -> None:
         """By the gradient that moved the images, which is taken once."""
-        net, samples = small(activation="gelu"), first(16)
+        net, samples = small(activation="gelu"), first_digits(16)
         bare = AmoRecipe(epsilon=EPSILON)
 
         def loss(recipe: AmoRecipe) -> torch.Tensor:
@@ -342,7 +330,7 @@ class TestAmo:
 
     def test_the_report_counts_parts_of_passes(self) -> None:
         recipe = AmoRecipe(epsilon=0.1, penalty=V1, every=4, share=0.25, schedule=ONE)
-        report = train(small(), first(64), recipe)
+        report = train(small(), first_digits(64), recipe)
         assert report.cost.forward_passes == 64 * 2 + 64 * 3 // 16
 
     @pytest.mark.parametrize(
@@ -359,60 +347,6 @@ class TestAmo:
     def test_mistakes(self, changes: dict[str, Any]) -> None:
         with pytest.raises(InvalidInput, match=next(iter(changes))):
             AmoRecipe(**{"epsilon": 0.1, **changes})
-
-
-class TestSgam:
-    def test_lessons_reach_the_predictor(self) -> None:
-        """With a recipe that does not reach it: the mask is detached."""
-        moved = {}
-        for every in (1, 10**9):
-            model = masked()
-            model.layer.use_variant("detached")
-            recipe = SgamRecipe(
-                recipe=StandardRecipe(schedule=ONE), teacher=SaliencyTeacher(every=every)
-            )
-            before = model.layer.predictor.stem.weight.detach().clone()
-            train(model, first(128), recipe)
-            moved[every] = float((model.layer.predictor.stem.weight.detach() - before).abs().max())
-        assert moved[1] > 2 * moved[10**9] > 0  # the first update has a lesson in both
-
-    @pytest.mark.parametrize("inner", [StandardRecipe(), AmoRecipe(epsilon=0.1)], ids=["a", "b"])
-    def test_states_are_those_of_both(self, inner: Any) -> None:
-        objective = begin(SgamRecipe(recipe=inner), 8, (1, 8, 8))
-        samples = first(8)
-        for _ in range(3):
-            objective.loss(
-                masked(), samples.images, samples.labels, torch.arange(8), progress=0.5,
-                draws=torch.Generator(),
-            )  # fmt: skip
-        state = objective.state_dict()
-        other = begin(SgamRecipe(recipe=inner), 8, (1, 8, 8))
-        other.load_state_dict(state)
-        assert other.state_dict()["updates"] == 3
-        with pytest.raises(InvalidInput, match="state"):
-            begin(StandardRecipe(), 8, (1, 8, 8)).load_state_dict(state)
-
-    def test_lessons_come_by_updates_and_not_by_parts(self) -> None:
-        model, lessons = masked(), []
-        model.register_saliency_mask_hook(
-            lambda record: lessons.append(len(record.inputs)) if record.purpose == "teaching" else 0
-        )
-        recipe = SgamRecipe(
-            recipe=replace(RECIPES["amo"], schedule=ONE), teacher=SaliencyTeacher(every=3)
-        )
-        settings = TrainingSettings(engine=Engine(accumulate=2))
-        TrainingRun(model, first(32 * 4), recipe, settings).finish()
-        assert lessons == [16] * 4  # both parts of the first and of the fourth update
-
-    def test_a_model_without_the_layer(self) -> None:
-        with pytest.raises(InvalidInput, match=r"Sgam\.wrap"):
-            train(small(), first(32), SgamRecipe(recipe=StandardRecipe(schedule=ONE)))
-
-    def test_passes_and_schedule(self) -> None:
-        recipe = SgamRecipe(recipe=NFgsmRecipe(epsilon=0.1, schedule=ONE))
-        assert recipe.passes == (2 + 1 / 8, 2 + 1 / 8)
-        assert recipe.schedule == ONE
-        assert recipe.bounds == (0.0, 1.0)
 
 
 def test_both_forms_of_recipes_are_told_apart() -> None:

@@ -14,6 +14,7 @@ from torch import multiprocessing, nn
 from fgmf.backbones import ConvNet, ConvNetConfig
 from fgmf.datasets import Samples, digits
 from fgmf.processes import joined_processes
+from fgmf.sgam import Sgam, SgamConfig
 from fgmf.training import AmoRecipe, Schedule, TrainingPeers
 
 if TYPE_CHECKING:
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
 
 SCHEDULE = Schedule(epochs=2, batch_size=16, peak_learning_rate=3e-3)
 AMO = AmoRecipe.scor_pio_2(0.1, schedule=SCHEDULE)
+
+
+def small(**changes: Any) -> ConvNet:
+    return ConvNet(ConvNetConfig(image_side=8, hidden=64, **changes), seed=1)
+
+
+def masked(net: nn.Module | None = None) -> Sgam:
+    return Sgam.wrap(net or small(), channels=1, config=SgamConfig(grid_side=4), seed=2)
+
+
+def first_digits(count: int) -> Samples:
+    samples = digits("train")
+    return Samples(images=samples.images[:count], labels=samples.labels[:count])
 
 
 class Noisy(nn.Module):

@@ -67,7 +67,8 @@ class ScorpioRecipe:
     Source: SCORPIO (arXiv 2009.04923); constants are ours.
     Cost: the penalty's passes, 1 backward pass through its gradients, counted as 3. Where the model
         may behave otherwise in training (batch norm, dropout, modules of yours), the cross-entropy
-        is taken in training mode besides, for 1 forward and 1 backward pass more.
+        is taken in training mode besides, for 1 forward and 1 backward pass more. What is taken
+        with the penalty is computed in full precision under autocast too.
     """
 
     scorpio: Scorpio

@@ -103,7 +103,8 @@ def test_second_derivatives_of_attention(name: str, tmp_path: Path) -> None:
         first = weights(tmp_path / kind)
         assert all(bool(value.isfinite().all()) for value in first.values())
     plain, half = weights(tmp_path / "plain"), weights(tmp_path / "half")
-    assert any(not torch.equal(plain[key], half[key]) for key in plain)
+    rounded = any(not torch.equal(plain[key], half[key]) for key in plain)
+    assert rounded == (name != "scorpio")  # all of its loss hangs together with differences
     # Three epochs at a small rate: rounding to 8 bits moves no weight by more than a few steps.
     assert max(float((plain[k] - half[k]).abs().max()) for k in plain) < 0.05
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SEEDS = (11, 12, 13, 14, 15)
 MORE = tuple(range(11, 23))
-"""Seeds of the two whose difference is asked for to a point; so many before any was tested."""
+"""Seeds where a difference is asked for to a point; so many before any of the two was tested."""
 COMPARED = ("pgd-7", "scor-pio-2")
 """On the CNN their learning rates are chosen by the mean of three seeds."""
 FINALISTS = ("standard", "n-fgsm", "pgd-7", "amo", "scor-pio-2")
@@ -109,7 +109,7 @@ def _each(backbone: Backbone, names: tuple[str, ...]) -> Iterator[Task]:
 def _finalists() -> Iterator[Task]:
     for name in FINALISTS:
         yield from tuning("cnn", name)
-    yield from rows("cnn", COMPARED, MORE, wanted=(*LOOKS, ALL))
+    yield from rows("cnn", (*COMPARED, "n-fgsm"), MORE, wanted=(*LOOKS, ALL))
     yield from rows("cnn", FINALISTS, SEEDS, wanted=(*LOOKS, ALL))
 
 

@@ -93,8 +93,8 @@ def one(words: list[str]) -> None:
         cell.measured(what, count=int(count[0]) if count else 0)
 
 
-def times(rounds: int) -> dict[str, Any]:
-    """An epoch of each defence over one of standard training, and standard over itself."""
+def times(rounds: int, only: tuple[str, ...]) -> dict[str, Any]:
+    """An epoch of each defence over one of standard training and one of PGD-7; both again (A/A)."""
     samples = some("train", 0, 1000)
     schedule = Schedule(epochs=1, peak_learning_rate=3e-3)
 
@@ -107,8 +107,10 @@ def times(rounds: int) -> dict[str, Any]:
         train(network, samples, recipe, seed=1)
         return time.process_time() - begun
 
-    contestants = {name: partial(epoch, name) for name in DEFENCES}
-    contestants["standard again"] = partial(epoch, "standard")
+    floors = ("standard", "pgd-7")
+    names = {*only, *floors} if only else set(DEFENCES)
+    contestants = {name: partial(epoch, name) for name in DEFENCES if name in names}
+    contestants |= {f"{name} again": partial(epoch, name) for name in floors}
     found = run_rounds(contestants, rounds=rounds)
     ratios = {name: paired_ratio(name, found, floor="standard") for name in contestants}
     beside = {name: paired_ratio(name, found, floor="pgd-7") for name in contestants}
@@ -268,8 +270,10 @@ def main() -> None:
     until = time.monotonic() + 60 * options.minutes
     found: dict[str, Any]
     if "times" in options.part:
-        found = times(options.rounds)
+        found = times(options.rounds, tuple(options.only))
         print(json.dumps(found, indent=1))
+        if options.output is not None and options.output.is_file():
+            found = json.loads(options.output.read_text()) | found
     else:
         for part in () if options.tables else options.part:
             work(part, until, tuple(options.only))

@@ -15,6 +15,7 @@ what it writes.
 
 from __future__ import annotations
 
+from fgmf.training.around import AroundObjective, AroundRecipe
 from fgmf.training.augmentation import Augmentation, ViewedPerturbations, Views
 from fgmf.training.callbacks import Callback, CollapseWatch, Pruning
 from fgmf.training.checkpoints import (
@@ -55,6 +56,8 @@ from fgmf.training.team_recipes import TeamRecipe, TeamWay, gradient_alignment
 
 __all__ = [
     "AmoRecipe",
+    "AroundObjective",
+    "AroundRecipe",
     "Ascent",
     "Augmentation",
     "Callback",

@@ -7,34 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgmf.errors import InvalidInput
-from fgmf.training.interface import (
-    AdjustableObjective,
-    KeepingRecipe,
-    Recipe,
-    SharedObjective,
-    begin,
-    follow,
-    show,
-)
+from fgmf.training.around import AroundObjective, AroundRecipe
+from fgmf.training.interface import AdjustableObjective, KeepingRecipe, Recipe, begin
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from fgmf.scorpio import Ramp
-    from fgmf.training.augmentation import Views
     from fgmf.training.interface import Objective
-    from fgmf.training.schedule import Schedule
-    from fgmf.types import Bounds, Images, Labels
+    from fgmf.types import Images, Labels
 
 Maker = Callable[[Mapping[str, float]], Recipe | KeepingRecipe]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RampedRecipe:
+class RampedRecipe(AroundRecipe):
     """A recipe some of whose numbers follow a ramp.
 
     Attributes:
@@ -58,14 +49,9 @@ class RampedRecipe:
         object.__setattr__(self, "ending", self.at(1.0))
 
     @property
-    def schedule(self) -> Schedule:
-        """The recipe's."""
-        return self.ending.schedule
-
-    @property
-    def bounds(self) -> Bounds:
-        """The recipe's."""
-        return self.ending.bounds
+    def inner(self) -> Recipe | KeepingRecipe:
+        """The recipe at the end."""
+        return self.ending
 
     @property
     def passes(self) -> tuple[float, float]:
@@ -89,11 +75,12 @@ class RampedRecipe:
         return _Moving(self, objective)
 
 
-class _Moving:
+class _Moving(AroundObjective):
     """An objective whose recipe is set before every loss; keeps nothing of its own."""
 
     def __init__(self, ramped: RampedRecipe, objective: AdjustableObjective) -> None:
-        self._ramped, self._objective = ramped, objective
+        super().__init__(objective)
+        self._ramped, self._adjusted = ramped, objective
 
     def loss(
         self,
@@ -105,21 +92,5 @@ class _Moving:
         progress: float,
         draws: torch.Generator,
     ) -> torch.Tensor:
-        self._objective.recipe = self._ramped.at(progress)
-        return self._objective.loss(model, images, labels, indices, progress=progress, draws=draws)
-
-    def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
-        if isinstance(self._objective, SharedObjective):
-            self._objective.share(summed, own)
-
-    def see(self, views: Views | None) -> None:
-        show(self._objective, views)
-
-    def follow(self, *, further: bool) -> None:
-        follow(self._objective, further=further)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self._objective.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._objective.load_state_dict(state)
+        self._adjusted.recipe = self._ramped.at(progress)
+        return self._adjusted.loss(model, images, labels, indices, progress=progress, draws=draws)

@@ -7,31 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from fgmf.errors import InvalidInput
 from fgmf.sgam import SaliencyTeacher, Sgam
-from fgmf.training.interface import (
-    KeepingRecipe,
-    Recipe,
-    SharedObjective,
-    UpdateCount,
-    begin,
-    follow,
-    show,
-)
+from fgmf.training.around import AroundObjective, AroundRecipe
+from fgmf.training.interface import KeepingRecipe, Recipe, UpdateCount, begin
 from fgmf.training.perturbations import uncompiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
     from torch import nn
 
-    from fgmf.training.augmentation import Views
     from fgmf.training.interface import Objective
-    from fgmf.training.schedule import Schedule
-    from fgmf.types import Bounds, Images, Labels
+    from fgmf.types import Images, Labels
 
 
 @dataclass(frozen=True, kw_only=True)
-class SgamRecipe:
+class SgamRecipe(AroundRecipe):
     """Any recipe for a model behind a saliency mask, and lessons for its predictor.
 
     Attributes:
@@ -45,16 +34,6 @@ class SgamRecipe:
     teacher: SaliencyTeacher = field(default_factory=SaliencyTeacher)
 
     @property
-    def schedule(self) -> Schedule:
-        """The inner recipe's."""
-        return self.recipe.schedule
-
-    @property
-    def bounds(self) -> Bounds:
-        """The inner recipe's."""
-        return self.recipe.bounds
-
-    @property
     def passes(self) -> tuple[float, float]:
         """Forward and backward passes per image and epoch."""
         forward, backward = self.recipe.passes
@@ -65,11 +44,12 @@ class SgamRecipe:
         return _Teaching(self.teacher, begin(self.recipe, image_count, shape))
 
 
-class _Teaching:
+class _Teaching(AroundObjective):
     """An objective and the count of updates that lessons go by."""
 
     def __init__(self, teacher: SaliencyTeacher, objective: Objective) -> None:
-        self._teacher, self._objective, self._updates = teacher, objective, UpdateCount()
+        super().__init__(objective)
+        self._teacher, self._updates = teacher, UpdateCount()
 
     def loss(
         self,
@@ -90,16 +70,9 @@ class _Teaching:
         loss = self._objective.loss(model, images, labels, indices, progress=progress, draws=draws)
         return loss + self._teacher.loss(sgam, images, labels, step=self._updates.take())
 
-    def share(self, summed: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor) -> None:
-        if isinstance(self._objective, SharedObjective):
-            self._objective.share(summed, own)
-
-    def see(self, views: Views | None) -> None:
-        show(self._objective, views)
-
     def follow(self, *, further: bool) -> None:
         self._updates.further = further
-        follow(self._objective, further=further)
+        super().follow(further=further)
 
     def state_dict(self) -> dict[str, Any]:
         return {"objective": self._objective.state_dict(), "updates": self._updates.made}

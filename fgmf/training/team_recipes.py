@@ -26,6 +26,7 @@ from fgmf.agents import RULES, Agent, Team
 from fgmf.curvature import second_derivatives
 from fgmf.errors import InvalidInput
 from fgmf.sgam import SaliencyTeacher, Sgam
+from fgmf.training.around import AroundRecipe
 from fgmf.training.interface import (
     KeepingRecipe,
     Recipe,
@@ -45,8 +46,7 @@ if TYPE_CHECKING:
 
     from fgmf.training.augmentation import Views
     from fgmf.training.interface import Objective
-    from fgmf.training.schedule import Schedule
-    from fgmf.types import Bounds, Images, Labels
+    from fgmf.types import Images, Labels
 
 TeamWay: TypeAlias = Literal["independent", "joint", "diverse"]
 
@@ -55,7 +55,7 @@ _WHOLE: Final = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeamRecipe:
+class TeamRecipe(AroundRecipe):
     """Any recipe, for a :class:`~fgmf.agents.Team`.
 
     Attributes:
@@ -99,16 +99,6 @@ class TeamRecipe:
                 "expected every as a whole number above 0 and a share up to 1, "
                 f"got {self.every!r} and {self.share!r}"
             )
-
-    @property
-    def schedule(self) -> Schedule:
-        """The inner recipe's."""
-        return self.recipe.schedule
-
-    @property
-    def bounds(self) -> Bounds:
-        """The inner recipe's."""
-        return self.recipe.bounds
 
     @property
     def passes(self) -> tuple[float, float]:

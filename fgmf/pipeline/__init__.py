@@ -21,24 +21,25 @@ if TYPE_CHECKING:
 __all__ = ["recipe_schema", "trained_model"]
 
 
-def trained_model(directory: str) -> nn.Module:
+def trained_model(directory: str, *, even_stopped: bool = False) -> nn.Module:
     """Return the model of a finished training, for gate files and programs.
 
     Args:
         directory: That `fgmf train` wrote to, from the working directory or absolute.
+        even_stopped: Take a training too that the collapse monitor ended before its time.
 
     Returns:
         The model in evaluation mode, with the weights that the training ended with.
 
     Raises:
-        StaleEvidence: There is no finished training, or its weights are not those that its
-            manifest names.
+        StaleEvidence: There is no finished training, it was stopped before its time, or its
+            weights are not those that its manifest names.
     """
     from pathlib import Path
 
     from fgmf.pipeline.reloading import load_trained
 
-    return load_trained(Path(directory))
+    return load_trained(Path(directory), even_stopped=even_stopped)
 
 
 def recipe_schema() -> dict[str, Any]:

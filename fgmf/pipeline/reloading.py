@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def load_trained(path: Path) -> nn.Module:
+def load_trained(path: Path, *, even_stopped: bool = False) -> nn.Module:
     """Return the model of a finished training.
 
     Args:
         path: The directory that it wrote to.
+        even_stopped: Take a training that the collapse monitor, or another callback, ended.
 
     Returns:
         In evaluation mode, on the CPU.
 
     Raises:
-        StaleEvidence: There is no finished training, or its weights or their zeros are others than
-            it wrote.
+        StaleEvidence: There is no finished training, it was stopped before its time, or its
+            weights or their zeros are others than it wrote.
     """
     directory = TrainingDirectory(path=path)
     manifest = read_manifest(directory.manifest)
@@ -41,6 +42,11 @@ def load_trained(path: Path) -> nn.Module:
         got = "none" if manifest is None else "one that is not finished; `fgmf train` goes on"
         raise StaleEvidence(f"expected a finished training in {path}, got {got}")
     result = manifest["result"]
+    if result["stopped"] and not even_stopped:
+        raise StaleEvidence(
+            f"expected a training in {path} that ran to its end, got one that was stopped: "
+            f"{json.dumps(result['stopped'])}; train on with other settings, or give even_stopped"
+        )
     check_weights_file(directory, result)
     plan = plan_of(manifest["recipe"], (path / manifest["recipe_file"]["path"]).resolve())
     images = manifest["images"]

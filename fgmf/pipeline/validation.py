@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +25,8 @@ class Validation(Callback):
     """Notes `clean_accuracy` and `robust_accuracy` of the weights that the model would end with.
 
     The robust accuracy is that of a suite of attacks on the first images: an upper bound, to
-    follow a training by. A gate on the finished model is what counts.
+    follow a training by. A gate on the finished model is what counts. Where the suite comes to no
+    number it is NaN, and a warning says why.
 
     Args:
         plan: With a table ``[validation]``.
@@ -64,8 +66,10 @@ class Validation(Callback):
             classifier = Classifier(run.model, bounds=self._bounds, device=self._device)
             run.note("clean_accuracy", self._clean(classifier))
             verdict = self._gate.check(classifier, self._samples.images, self._samples.labels)
-        measured = verdict.measured
-        run.note("robust_accuracy", math.nan if measured is None else measured)
+        if verdict.measured is None:
+            message = f"no robust accuracy after epoch {run.epoch}: {verdict.reason}"
+            warnings.warn(message, stacklevel=2)
+        run.note("robust_accuracy", math.nan if verdict.measured is None else verdict.measured)
 
     def _clean(self, classifier: Classifier) -> float:
         images, labels = self._samples.images, self._samples.labels

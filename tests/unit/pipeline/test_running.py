@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import warnings
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from fgmf.pipeline import trained_model
 from fgmf.pipeline.loading import load_recipe_file
 from fgmf.pipeline.running import TrainingOutcome, TrainingRequest, run_training
 from fgmf.training import Callback
+from fgmf.training.collapse_signals import measure_signals
 from fgmf.training.perturbations import evaluating
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fgmf.training import TrainingRun
+    from fgmf.training.collapse_signals import CollapseSignals
 
+CUT, STANDARD = 'factory = "shop_cut:net"', '"standard"'
 SGAM = "[sgam]\ngrid_side = 4\nwidth = 8\nevery = 3\n"
 
 
@@ -289,13 +293,41 @@ max_images = 8
         train(watched)
         assert weights(plain.parent) == weights(watched.parent)
 
-    def test_a_collapse_can_stop_it(self, tmp_path: Path) -> None:
-        path = written(tmp_path, RECIPE, "[collapse]\nevery = 1\ngap = 0.001\nstop = true\n")
-        outcome = train(path)
-        if outcome.stopped:  # pragma: no branch
-            assert "collapse monitor" in outcome.stopped
-            manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-            assert manifest["state"] == "stopped"
+    def test_a_collapse_stops_it_and_its_model_is_taken_only_when_asked_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def collapsed(*things: Any, **settings: Any) -> CollapseSignals:
+            return replace(measure_signals(*things, **settings), gap=0.5)
+
+        monkeypatch.setattr("fgmf.training.collapse.measure_signals", collapsed)
+        path = written(tmp_path, RECIPE, "[collapse]\nevery = 1\nmax_images = 8\nstop = true\n")
+        outcome, out = train(path), tmp_path / "out"
+        assert (outcome.steps, "collapse monitor" in outcome.stopped) == (2, True)  # two in a row
+        assert json.loads((out / "manifest.json").read_text())["state"] == "stopped"
+        with pytest.raises(StaleEvidence, match=r"one that was stopped: .*collapse monitor"):
+            trained_model(str(out))
+        model = trained_model(str(out), even_stopped=True)
+        assert all(value.isfinite().all() for value in model.state_dict().values())
+
+    def test_why_there_is_no_robust_accuracy_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "shop_cut.py").write_text(
+            "import torch\n"
+            "class Cut(torch.nn.Module):\n"
+            "    def forward(self, images):\n"
+            "        return images.detach()\n"
+            "def net():\n"
+            "    return torch.nn.Sequential(Cut(), torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
+        )
+        more = '[validation]\nfactory = "fgmf.datasets:digits"\nimages = 10\nepsilon = 0.1\n'
+        own = RECIPE.replace('backbone = "cnn"\narguments = { widths = [4], hidden = 8 }', CUT)
+        path = written(
+            tmp_path, own.replace('"scor-pio-2"\nepsilon = "1/10"\nevery = 2', STANDARD), more
+        )
+        with pytest.warns(UserWarning, match=r"no robust accuracy .* [12]: gradient-blocked"):
+            train(path)
+        lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert [row["robust_accuracy"] for row in rows if row["kind"] == "epoch"] == [None, None]
 
     def test_models_of_users(self, tmp_path: Path) -> None:
         (tmp_path / "shop_nets.py").write_text(

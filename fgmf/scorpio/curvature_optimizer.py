@@ -53,6 +53,7 @@ class CurvatureOptimizer(torch.optim.Optimizer, ABC):
 
         Raises:
             GradientUnavailable: Mode ``exact`` on a compiled model: use mode ``secant``.
+            InvalidInput: A loss that is not one number.
         """
         placed = [
             (p, group) for group in self.param_groups for p in group["params"] if p.requires_grad

@@ -64,9 +64,19 @@ class Hutchinson:
 
         Raises:
             GradientUnavailable: Mode ``exact`` on a compiled model.
+            InvalidInput: A loss that is not one number.
         """
+
+        def one_loss() -> torch.Tensor:
+            loss = loss_of()
+            if loss.numel() != 1:
+                raise InvalidInput(
+                    f"expected one loss, got a tensor of shape {tuple(loss.shape)}; return its mean"
+                )
+            return loss
+
         curvature = ParameterCurvature(
-            loss_of,
+            one_loss,
             parameters,
             mode="double-backward" if self.mode == "exact" else "finite-difference",
             step=self.secant_step,

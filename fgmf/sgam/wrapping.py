@@ -86,8 +86,10 @@ class Sgam(nn.Module):
             A module for images in `bounds`, on the model's device and in its floating-point type.
 
         Raises:
-            InvalidInput: A configuration that makes no layer.
+            InvalidInput: A configuration that makes no layer, or a model that is no module.
         """
+        if not isinstance(model, nn.Module):
+            raise InvalidInput(f"expected a module to wrap, got {type(model).__name__}")
         layer = SgamLayer(
             replace(config or SgamConfig(), channels=channels, bounds=bounds), seed=seed
         )

@@ -29,6 +29,13 @@ class TestTheEstimate:
         assert cost == PassCount(forward=1, backward=2)
         assert x.grad is None
 
+    @pytest.mark.parametrize("mode", ["exact", "secant"])
+    def test_losses_that_are_not_one_number_are_refused(self, mode: str) -> None:
+        x = point(1.0, 2.0)
+        optimizer = CurvatureAware([x], mode=mode)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput, match=r"one loss, got a tensor of shape \(2,\)"):
+            optimizer.update_curvature(x.square)
+
     def test_many_estimates_come_near_the_diagonal_of_any(self) -> None:
         half = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)).double()
         hessian, x = half + half.T, point(1.0, 2.0, 3.0, 4.0, 5.0)

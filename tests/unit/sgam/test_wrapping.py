@@ -167,3 +167,8 @@ def test_channels_and_bounds_are_those_of_the_call() -> None:
 def test_constants_that_are_none(constants: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=r"expected (mean|std)"):
         Sgam(SgamLayer(SgamConfig(channels=2)), Verbose(), **constants)
+
+
+def test_what_is_no_module_is_not_wrapped() -> None:
+    with pytest.raises(InvalidInput, match="expected a module to wrap, got int"):
+        Sgam.wrap(3, channels=1)  # type: ignore[arg-type]

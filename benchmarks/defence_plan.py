@@ -125,6 +125,15 @@ def _large() -> Iterator[Task]:
     yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, wanted=(ALL,))
 
 
+def _full() -> Iterator[Task]:
+    """All test images for the rows that are no finalists, spikes last."""
+    others = tuple(name for name in DEFENCES if name not in (*FINALISTS, "spiking"))
+    yield from rows("cnn", others, SEEDS[:3], wanted=(ALL,))
+    for backbone in ("vit", "hybrid"):
+        yield from rows(backbone, TRANSFORMED, SEEDS[:3], wanted=(ALL,))
+    yield from rows("cnn", ("spiking",), SEEDS[:3], wanted=(ALL,))
+
+
 PARTS: dict[str, Callable[[], Iterator[Task]]] = {
     "finalists": _finalists,
     "others": partial(_each, "cnn", tuple(name for name in DEFENCES if name not in FINALISTS)),
@@ -132,5 +141,6 @@ PARTS: dict[str, Callable[[], Iterator[Task]]] = {
     "large": _large,
     "vit": partial(_each, "vit", TRANSFORMED),
     "hybrid": partial(_each, "hybrid", TRANSFORMED),
+    "full": _full,
 }
 """Tasks in order; each depends on what is done before."""

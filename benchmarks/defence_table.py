@@ -20,7 +20,7 @@ deletion    how much faster the answer falls when pixels become black in the ord
             gradients than in random order, 500 images
 negative    share of 64 images with negative curvature along one of 4 directions, step 1.5 (L2)
 largest     median largest curvature of the loss, by differences over a step of 1 (L2)
-time        `--part times`: an epoch of 1000 images over one of standard training, in pairs; CNN
+time        `--part times`: an epoch of 1000 images over one of standard training, in pairs
 variants    robust accuracy of each variant of the mask, first 1000 test images
 memory      MB above the images, of the process that trained
 """
@@ -44,15 +44,17 @@ from filelock import FileLock, Timeout
 from scipy.stats import t as student
 
 from benchmarks.defence_cells import CELLS, MEASURES, Cell, some
-from benchmarks.defence_plan import ALL, MORE, PARTS, SOME, tuned
+from benchmarks.defence_plan import ALL, MORE, PARTS, SOME, TRANSFORMED, tuned
 from benchmarks.defence_recipes import BACKBONES, DEFENCES, ROWS, Backbone, new_network
 from benchmarks.digit_study import write_result
 from benchmarks.fashion_models import Shelf
 from benchmarks.pairing import paired_ratio, run_rounds
 from fgmf.training import Schedule, Teacher, train
 
-TIMES = CELLS.parent / "defence_times.json"
-"""What `--part times --output` wrote, for the column."""
+
+def times_file(backbone: Backbone) -> Path:
+    """What `--part times --output` wrote, for the column."""
+    return CELLS.parent / f"defence_times{'' if backbone == 'cnn' else f'_{backbone}'}.json"
 
 
 def work(part: str, until: float, only: tuple[str, ...]) -> None:
@@ -93,22 +95,24 @@ def one(words: list[str]) -> None:
         cell.measured(what, count=int(count[0]) if count else 0)
 
 
-def times(rounds: int, only: tuple[str, ...]) -> dict[str, Any]:
+def times(backbone: Backbone, rounds: int, only: tuple[str, ...]) -> dict[str, Any]:
     """An epoch of each defence over one of standard training and one of PGD-7; both again (A/A)."""
     samples = some("train", 0, 1000)
     schedule = Schedule(epochs=1, peak_learning_rate=3e-3)
 
     def epoch(name: str) -> float:
         defence = DEFENCES[name]
-        network = new_network("cnn", defence, 1)
-        teacher = Teacher(name="first weights", model=new_network("cnn", DEFENCES["standard"], 2))
+        network = new_network(backbone, defence, 1)
+        first = new_network(backbone, DEFENCES["standard"], 2)
+        teacher = Teacher(name="first weights", model=first)
         recipe = defence.make(schedule, teacher if defence.teacher else None)
         begun = time.process_time()
         train(network, samples, recipe, seed=1)
         return time.process_time() - begun
 
     floors = ("standard", "pgd-7")
-    names = {*only, *floors} if only else set(DEFENCES)
+    known = DEFENCES if backbone == "cnn" else TRANSFORMED
+    names = {*only, *floors} if only else set(known)
     contestants = {name: partial(epoch, name) for name in DEFENCES if name in names}
     contestants |= {f"{name} again": partial(epoch, name) for name in floors}
     found = run_rounds(contestants, rounds=rounds)
@@ -170,9 +174,8 @@ def spread(values: list[float]) -> str:
 
 def time_of(backbone: Backbone, name: str) -> str:
     """Median of the part `times` where that was kept."""
-    if backbone != "cnn" or not TIMES.is_file():
-        return "-"
-    known = json.loads(TIMES.read_text()).get(name)
+    file = times_file(backbone)
+    known = json.loads(file.read_text()).get(name) if file.is_file() else None
     return f"{known['over standard'][0]:.2f}" if known else "-"
 
 
@@ -259,6 +262,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=(), choices=tuple(ROWS), metavar="NAME")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin nothing after so long")
     parser.add_argument("--tables", action="store_true", help="measure nothing")
+    parser.add_argument("--backbone", choices=BACKBONES, default="cnn", help="of times")
     parser.add_argument("--rounds", type=int, default=7, help="of times")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help="write differences, or times, as JSON")
@@ -270,7 +274,7 @@ def main() -> None:
     until = time.monotonic() + 60 * options.minutes
     found: dict[str, Any]
     if "times" in options.part:
-        found = times(options.rounds, tuple(options.only))
+        found = times(options.backbone, options.rounds, tuple(options.only))
         print(json.dumps(found, indent=1))
         if options.output is not None and options.output.is_file():
             found = json.loads(options.output.read_text()) | found

@@ -21,10 +21,13 @@ from fgmf.training import (
     Engine,
     Optimization,
     PgdRecipe,
+    RampedRecipe,
+    SgamRecipe,
     StandardRecipe,
     TrainingPeers,
     TrainingRun,
     TrainingSettings,
+    begin,
 )
 
 if TYPE_CHECKING:
@@ -185,6 +188,24 @@ def test_a_store_takes_what_others_wrote() -> None:
     assert torch.equal(states[0]["values"], states[1]["values"])
     assert states[0]["seen"].tolist() == states[1]["seen"].tolist() == [True, True, True, False]
     assert states[0]["values"][:, 0, 0, 0].tolist() == [-127, 64, -127, 0]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "inner"),
+    [
+        (SgamRecipe(recipe=RECIPES["amo"]), ("objective",)),
+        (RampedRecipe(make=lambda _numbers: RECIPES["amo"], ramps={}), ()),
+    ],
+    ids=["mask", "ramped"],
+)
+def test_recipes_around_one_with_a_store_share_it(recipe: Any, inner: tuple[str, ...]) -> None:
+    objective = begin(recipe, 3, (1, 2, 2))
+    objective.share(torch.ones_like, torch.tensor([0]))  # type: ignore[attr-defined]
+    state = objective.state_dict()
+    for key in inner:
+        state = state[key]
+    assert state["store"]["seen"].tolist() == [True] * 3
+    assert state["store"]["values"].unique().tolist() == [1]
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
 import subprocess
 import sys
 import time
@@ -41,20 +39,15 @@ from typing import Any, cast
 
 import torch
 from filelock import FileLock, Timeout
-from scipy.stats import t as student
 
 from benchmarks.defence_cells import CELLS, MEASURES, Cell, some
-from benchmarks.defence_plan import ALL, MORE, PARTS, SOME, TRANSFORMED, tuned
+from benchmarks.defence_plan import PARTS, TRANSFORMED
 from benchmarks.defence_recipes import BACKBONES, DEFENCES, ROWS, Backbone, new_network
+from benchmarks.defence_summary import show
 from benchmarks.digit_study import write_result
 from benchmarks.fashion_models import Shelf
 from benchmarks.pairing import paired_ratio, run_rounds
 from fgmf.training import Schedule, Teacher, train
-
-
-def times_file(backbone: Backbone) -> Path:
-    """What `--part times --output` wrote, for the column."""
-    return CELLS.parent / f"defence_times{'' if backbone == 'cnn' else f'_{backbone}'}.json"
 
 
 def work(part: str, until: float, only: tuple[str, ...]) -> None:
@@ -101,7 +94,7 @@ def times(backbone: Backbone, rounds: int, only: tuple[str, ...]) -> dict[str, A
     schedule = Schedule(epochs=1, peak_learning_rate=3e-3)
 
     def epoch(name: str) -> float:
-        defence = DEFENCES[name]
+        defence = ROWS[name]
         network = new_network(backbone, defence, 1)
         first = new_network(backbone, DEFENCES["standard"], 2)
         teacher = Teacher(name="first weights", model=first)
@@ -113,7 +106,7 @@ def times(backbone: Backbone, rounds: int, only: tuple[str, ...]) -> dict[str, A
     floors = ("standard", "pgd-7")
     known = DEFENCES if backbone == "cnn" else TRANSFORMED
     names = {*only, *floors} if only else set(known)
-    contestants = {name: partial(epoch, name) for name in DEFENCES if name in names}
+    contestants = {name: partial(epoch, name) for name in ROWS if name in names}
     contestants |= {f"{name} again": partial(epoch, name) for name in floors}
     found = run_rounds(contestants, rounds=rounds)
     ratios = {name: paired_ratio(name, found, floor="standard") for name in contestants}
@@ -125,135 +118,6 @@ def times(backbone: Backbone, rounds: int, only: tuple[str, ...]) -> dict[str, A
         }
         for name, ratio in ratios.items()
     }
-
-
-def kept(backbone: Backbone, name: str, images: int) -> list[dict[str, Any]]:
-    """Cells of a row that have a robust accuracy, by seed."""
-    rate = tuned(backbone, name)
-    if rate is None:
-        return []
-    cells = [
-        Cell(backbone=backbone, defence=name, rate=rate, seed=seed, images=images).found()
-        | {"seed": seed, "rate": rate}
-        for seed in MORE
-    ]
-    return [cell for cell in cells if robust_of(cell) is not None]
-
-
-def robust_of(cell: dict[str, Any]) -> float | None:
-    """On all test images where that was measured, else on the first 2000."""
-    for name in (ALL, SOME):
-        if name in cell:
-            return float(cell[name]["share"])
-    return None
-
-
-def numbers(cells: list[dict[str, Any]], key: str) -> list[float]:
-    """One number of each cell that has it."""
-    path = key.split(".")
-    found = []
-    for cell in cells:
-        value: Any = cell
-        for step in path:
-            value = value.get(step) if isinstance(value, dict) else None
-        if value is not None:
-            found.append(float(value))
-    return found
-
-
-def mean(values: list[float], digits: int = 3) -> str:
-    return f"{statistics.fmean(values):.{digits}f}" if values else "-"
-
-
-def spread(values: list[float]) -> str:
-    """Mean, and lowest and highest seed."""
-    if len(values) < 2:
-        return mean(values)
-    return f"{mean(values)} ({min(values):.3f}-{max(values):.3f})"
-
-
-def time_of(backbone: Backbone, name: str) -> str:
-    """Median of the part `times` where that was kept."""
-    file = times_file(backbone)
-    known = json.loads(file.read_text()).get(name) if file.is_file() else None
-    return f"{known['over standard'][0]:.2f}" if known else "-"
-
-
-def table(backbone: Backbone, images: int) -> str:
-    lines = [
-        "| defence | rate | seeds | clean | robust | test images | masking | stability | deletion "
-        "| negative | largest | time | memory |",
-        "|" + " --- |" * 13,
-    ]
-    for name in ROWS:
-        cells = kept(backbone, name, images)
-        if not cells:
-            continue
-        tested = 10_000 if all(ALL in cell for cell in cells) else 2000
-        outcomes = [cell["masking"]["outcome"] for cell in cells if "masking" in cell]
-        flagged = sum(outcome != "pass" for outcome in outcomes)
-        robust = [value for cell in cells if (value := robust_of(cell)) is not None]
-        lines.append(
-            f"| {name} | {cells[0]['rate']:g} | {len(cells)} | {mean(numbers(cells, 'clean'))} "
-            f"| {spread(robust)} | {tested} | {flagged} of {len(outcomes)} "
-            f"| {spread(numbers(cells, 'stability'))} "
-            f"| {mean(numbers(cells, 'deletion.gain'))} "
-            f"| {mean(numbers(cells, 'curvature.negative'), 2)} "
-            f"| {mean(numbers(cells, 'curvature.largest'), 2)} "
-            f"| {time_of(backbone, name)} "
-            f"| {mean(numbers(cells, 'training.peak memory, MB above the images'), 0)} |"
-        )
-    return "\n".join(lines)
-
-
-def paired(
-    backbone: Backbone, images: int, mine: str, other: str
-) -> dict[str, tuple[float, float, float, int]]:
-    """Differences seed by seed: mean, its 95 % interval (Student's t), and how many seeds."""
-    first = {cell["seed"]: cell for cell in kept(backbone, mine, images)}
-    second = {cell["seed"]: cell for cell in kept(backbone, other, images)}
-    both = sorted(set(first) & set(second))
-    readers = {
-        "robust": lambda cell: cell.get(ALL, {}).get("share"),
-        "robust 2000": lambda cell: cell.get(SOME, {}).get("share"),
-        "clean": lambda cell: cell.get("clean"),
-        "stability": lambda cell: cell.get("stability"),
-        "deletion": lambda cell: cell.get("deletion", {}).get("gain"),
-    }
-    found: dict[str, tuple[float, float, float, int]] = {}
-    for what, read in readers.items():
-        pairs = [(read(first[seed]), read(second[seed])) for seed in both]
-        differences = [a - b for a, b in pairs if a is not None and b is not None]
-        if len(differences) < 2:
-            continue
-        middle = statistics.fmean(differences)
-        half = statistics.stdev(differences) / math.sqrt(len(differences))
-        half *= float(student.ppf(0.975, len(differences) - 1))
-        found[what] = (middle, middle - half, middle + half, len(differences))
-    return found
-
-
-def differences(backbone: Backbone, images: int) -> dict[str, Any]:
-    pairs = [("scor-pio-2", other) for other in ("pgd-7", "n-fgsm", "amo")] + [("amo", "pgd-7")]
-    return {f"{mine} - {other}": paired(backbone, images, mine, other) for mine, other in pairs}
-
-
-def show() -> dict[str, Any]:
-    """Print all tables that have rows."""
-    result: dict[str, Any] = {}
-    for backbone in BACKBONES:
-        for images in (10_000, 60_000):
-            text = table(backbone, images)
-            if text.count("\n") < 2:
-                continue
-            print(f"\n{backbone}, {images} training images\n\n{text}\n")
-            result[f"{backbone} {images}"] = found = differences(backbone, images)
-            for pair, values in found.items():
-                for what, (middle, lower, upper, seeds) in values.items():
-                    print(
-                        f"{pair}, {what}: {middle:+.4f} [{lower:+.4f}, {upper:+.4f}], {seeds} seeds"
-                    )
-    return result
 
 
 def main() -> None:

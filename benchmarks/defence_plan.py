@@ -118,6 +118,7 @@ def _ablation() -> Iterator[Task]:
     yield from rows("cnn", near, SEEDS[:3], wanted=(*LOOKS, SOME))
     yield from rows("cnn", tuple(ABLATIONS), SEEDS[:1], wanted=(*LOOKS, SOME))
     yield from rows("cnn", ("amo-sgam", "scor-pio-2-sgam"), SEEDS[:3], wanted=(VARIED,))
+    yield from rows("cnn", ("scor-pio-2",), SEEDS[:3], wanted=(SOME,))
 
 
 def _large() -> Iterator[Task]:

@@ -63,8 +63,8 @@ Backbone = Literal["cnn", "vit", "hybrid"]
 BACKBONES: tuple[Backbone, ...] = ("cnn", "vit", "hybrid")
 RATES: dict[Backbone, tuple[float, ...]] = {
     "cnn": (3e-3, 6e-3, 1.2e-2, 2.4e-2, 4.8e-2, 9.6e-2),
-    "vit": (1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2),
-    "hybrid": (1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2),
+    "vit": (1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2, 4.8e-2),
+    "hybrid": (1.5e-3, 3e-3, 6e-3, 1.2e-2, 2.4e-2, 4.8e-2),
 }
 
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import nn
 
 from fgmf.agents import Agent, MessagePassing, MessageSettings, Team, View
-from fgmf.backbones import (
-    ConvNet,
-    ConvNetConfig,
-    HybridConfig,
-    HybridNet,
-    ResNet,
-    ResNetConfig,
-    SpikingConfig,
-    SpikingNet,
-    ViT,
-    ViTConfig,
-)
 from fgmf.datasets import Samples, collect_samples
 from fgmf.errors import FactoryFailed, FgmfError, InvalidInput
+from fgmf.pipeline.networks import ImageFacts, build_network
 from fgmf.preflight.outputs import observe_outputs
 from fgmf.running.factories import call_factory, importing_from
 from fgmf.scorpio import Ramp
@@ -51,64 +39,7 @@ if TYPE_CHECKING:
     from fgmf.pipeline.tables import AgentTable, BackboneTable
     from fgmf.types import Images, Logits
 
-_BACKBONES: Final[Mapping[str, tuple[Any, Any]]] = {
-    "cnn": (ConvNet, ConvNetConfig),
-    "resnet": (ResNet, ResNetConfig),
-    "spiking": (SpikingNet, SpikingConfig),
-    "vit": (ViT, ViTConfig),
-    "hybrid": (HybridNet, HybridConfig),
-}
-
-
 _LOOKED_AT: Final = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFacts:
-    """What a model is made for.
-
-    Attributes:
-        channels: Of the images.
-        side: Height and width, in pixels.
-        classes: One more than the largest label.
-    """
-
-    channels: int
-    side: int
-    classes: int
-
-    @classmethod
-    def of(cls, samples: Samples) -> ImageFacts:
-        """Return those of a data set.
-
-        Raises:
-            InvalidInput: Images that are not (n, c, side, side), labels that are no classes, or one
-                class alone.
-        """
-        shape, labels = tuple(samples.images.shape), samples.labels
-        if len(shape) != 4 or shape[2] != shape[3] or labels.ndim != 1:
-            raise InvalidInput(
-                "expected square images (n, c, side, side) and labels (n,), got images "
-                f"{shape} and labels {tuple(labels.shape)}"
-            )
-        if len(labels.unique()) < 2:
-            raise InvalidInput(
-                f"expected images of two or more classes, got {len(labels)} of one; are they "
-                "sorted by class, and data.images takes the first ones only?"
-            )
-        return cls(channels=shape[1], side=shape[2], classes=int(labels.max()) + 1)
-
-    def seen_by(self, view: View) -> ImageFacts:
-        """Return those of what a view shows.
-
-        Raises:
-            InvalidInput: A view of what the images don't have, or that is no square.
-        """
-        shown = view.applied(torch.empty(1, self.channels, self.side, self.side))
-        _, channels, height, width = shown.shape
-        if height != width:
-            raise InvalidInput(f"expected a view of square images, got {height} x {width}")
-        return ImageFacts(channels=channels, side=height, classes=self.classes)
 
 
 class Normalized(nn.Module):
@@ -218,7 +149,7 @@ def _single(
 ) -> nn.Module:
     """One network behind its normalisation and its mask, for what its view shows."""
     seen = facts.seen_by(view)
-    model = _network(table, seen, seed=seed, directory=plan.path.parent)
+    model = build_network(table, seen, seed=seed, directory=plan.path.parent)
     mean, std = (
         None if moments is None else [moments[c] for c in view.channels or range(len(moments))]
         for moments in _moments(plan.model.normalize, facts.channels)
@@ -325,31 +256,6 @@ def collected_samples(table: SourceTable, name: str, directory: Path) -> Samples
             return collect_samples(data)
         except FgmfError as error:
             raise FactoryFailed(f"{source} cannot be used: {error}") from error
-
-
-def _network(
-    table: BackboneTable | AgentTable, facts: ImageFacts, *, seed: int, directory: Path
-) -> nn.Module:
-    weights = derive_seed(seed, "weights")
-    if table.factory is not None:
-        source = f"model factory {table.factory!r}"
-        with importing_from(directory), isolated_randomness(weights):
-            made = call_factory(source, table.factory, table.arguments, directory=directory)
-        if not isinstance(made, nn.Module):
-            raise FactoryFailed(f"{source} must return a module, got {type(made).__name__}")
-        return made
-    network, config = _BACKBONES[str(table.backbone)]
-    sizes = {"channels": facts.channels, "image_side": facts.side, "num_classes": facts.classes}
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in table.arguments.items()}
-    try:
-        made = network(config(**{**sizes, **given}), seed=weights)
-    except TypeError as error:
-        raise InvalidInput(
-            f"expected model.arguments that {config.__name__} has, got: {error}"
-        ) from error
-    if not isinstance(made, nn.Module):
-        raise InvalidInput(f"expected a network, got {type(made).__name__}")
-    return made
 
 
 def _moments(

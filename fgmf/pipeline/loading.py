@@ -292,7 +292,15 @@ def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:
     _check_spiking(reader, found)
     _check_team(reader, found)
     _check_pruning(reader, found.get("pruning"))
-    validation = found.get("validation")
+    _check_budget(reader, found)
+
+
+def _check_budget(reader: _Reader, found: Mapping[str, Any]) -> None:
+    defence, validation = found["defence"], found.get("validation")
+    low, high = found["data"].bounds
+    if defence.budget is not None and defence.budget > high - low:
+        expected = f"a budget of at most {high - low:g}, the width of data.bounds"
+        reader.report("defence.epsilon", expected, f"{defence.budget:g}")
     if defence.budget is None and validation is not None and validation.epsilon is None:
         reader.report("validation.epsilon", "a budget, as the defence has none", "nothing")
     if defence.budget is None and "collapse" in found:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fgmf.errors import StaleEvidence
-from fgmf.pipeline.building import ImageFacts, build_model
+from fgmf.pipeline.building import build_model
 from fgmf.pipeline.directory import TrainingDirectory, file_digest
 from fgmf.pipeline.loading import plan_of
 from fgmf.pipeline.manifest import read_manifest, weights_digest
+from fgmf.pipeline.networks import ImageFacts
 from fgmf.pipeline.pruning import check_pattern
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def load_trained(path: Path, *, even_stopped: bool = False) -> nn.Module:
     check_weights_file(directory, result)
     plan = plan_of(manifest["recipe"], (path / manifest["recipe_file"]["path"]).resolve())
     images = manifest["images"]
-    facts = ImageFacts(channels=images["channels"], side=images["side"], classes=images["classes"])
+    facts = ImageFacts(**{field.name: images[field.name] for field in fields(ImageFacts)})
     model = build_model(plan, facts)
     try:
         model.load_state_dict(load_file(directory.weights))

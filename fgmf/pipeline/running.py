@@ -21,7 +21,6 @@ from safetensors.torch import save
 from fgmf.canonical import finite_or_none, write_atomically
 from fgmf.errors import FgmfError, InvalidInput, ProcessLost, StaleEvidence
 from fgmf.pipeline.building import (
-    ImageFacts,
     build_augmentation,
     build_engine,
     build_model,
@@ -44,6 +43,7 @@ from fgmf.pipeline.manifest import (
     weights_digest,
 )
 from fgmf.pipeline.masks import MaskLogging
+from fgmf.pipeline.networks import ImageFacts, check_networks
 from fgmf.pipeline.pruning import build_pruning, held_pattern
 from fgmf.pipeline.reloading import check_weights_file, load_trained
 from fgmf.pipeline.validation import Validation
@@ -152,6 +152,7 @@ class _Training:
         self, plan: TrainingPlan, request: TrainingRequest, directory: TrainingDirectory
     ) -> None:
         self.plan, self.request, self.directory = plan, request, directory
+        check_networks(plan)
         self.samples = build_samples(plan)
         self.facts = ImageFacts.of(self.samples)
         self.model = build_model(plan, self.facts)
@@ -313,7 +314,7 @@ class _Training:
         if plan.collapse is not None:
             callbacks.append(_watch(plan))
         if plan.validation is not None:
-            callbacks.append(Validation(plan, build_validation(plan)))
+            callbacks.append(Validation(plan, build_validation(plan), self.request.notify))
         metrics = MetricsWriter(
             self.directory.path, every=writing.metrics_every, tensorboard=writing.tensorboard
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,8 @@ from fgmf.gates import RobustnessGate
 from fgmf.training import Callback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fgmf.datasets import Samples
     from fgmf.pipeline.loading import TrainingPlan
     from fgmf.training import TrainingRun
@@ -26,11 +27,12 @@ class Validation(Callback):
 
     The robust accuracy is that of a suite of attacks on the first images: an upper bound, to
     follow a training by. A gate on the finished model is what counts. Where the suite comes to no
-    number it is NaN, and a warning says why.
+    number it is NaN, and `notify` is told why.
 
     Args:
         plan: With a table ``[validation]``.
         samples: Its images.
+        notify: Told what the user should know.
 
     Raises:
         InvalidInput: There is no such table, or there are no such images.
@@ -38,7 +40,9 @@ class Validation(Callback):
     Cost: one pass over all images, and the suite on the first of them.
     """
 
-    def __init__(self, plan: TrainingPlan, samples: Samples | None) -> None:
+    def __init__(
+        self, plan: TrainingPlan, samples: Samples | None, notify: Callable[[str], None]
+    ) -> None:
         table = plan.validation
         if table is None or samples is None:
             raise InvalidInput("expected a table [validation], got none")
@@ -46,7 +50,7 @@ class Validation(Callback):
         if epsilon is None:
             raise InvalidInput("expected an epsilon in [validation], got none")
         self._samples, self._every, self._bounds = samples, table.every, plan.data.bounds
-        self._device = plan.engine.device
+        self._device, self._notify = plan.engine.device, notify
         self._gate = RobustnessGate(
             name="validation",
             norm="linf",
@@ -67,8 +71,7 @@ class Validation(Callback):
             run.note("clean_accuracy", self._clean(classifier))
             verdict = self._gate.check(classifier, self._samples.images, self._samples.labels)
         if verdict.measured is None:
-            message = f"no robust accuracy after epoch {run.epoch}: {verdict.reason}"
-            warnings.warn(message, stacklevel=2)
+            self._notify(f"no robust accuracy after epoch {run.epoch}: {verdict.reason}")
         run.note("robust_accuracy", math.nan if verdict.measured is None else verdict.measured)
 
     def _clean(self, classifier: Classifier) -> float:

@@ -7,6 +7,7 @@ every `every` steps, from a loss of its own (the caller's):
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ class CurvatureOptimizer(torch.optim.Optimizer, ABC):
     Cost: an estimate takes 1 forward and 2 backward passes (secant: 2 and 2); a step none.
     Randomness: (seed, number of the estimate) fixes the signs.
     """
+
+    _told = False
 
     @abstractmethod
     def due(self) -> bool:
@@ -77,8 +80,12 @@ class CurvatureOptimizer(torch.optim.Optimizer, ABC):
             closure: Computes the loss and its gradients anew; called first, if given.
 
         Returns:
-            What the closure returned.
+            What the closure returned. A step before any estimate warns, once.
         """
+        if not self._told and self._estimating()[1] == 0:
+            self._told = True
+            message = "a step without any estimate of the curvature: call update_curvature"
+            warnings.warn(message, stacklevel=2)
         loss = None
         if closure is not None:
             with torch.enable_grad():

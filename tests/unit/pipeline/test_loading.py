@@ -157,6 +157,12 @@ class TestLoading:
         more = '[validation]\nfactory = "fgmf.datasets:digits"\n[collapse]\n'
         assert list(problems(written(tmp_path, plain, more))) == ["validation.epsilon", "collapse"]
 
+    def test_no_budget_is_wider_than_the_pixels(self, tmp_path: Path) -> None:
+        wide = written(tmp_path, RECIPE.replace('"1/10"', "1.5"))
+        assert list(problems(wide)) == ["defence.epsilon"]
+        pixels = RECIPE.replace('"1/10"', "1.5").replace("images = 120", "bounds = [0, 255]")
+        assert load_recipe_file(written(tmp_path, pixels)).defence.budget == 1.5
+
     def test_what_needs_a_teacher(self, tmp_path: Path) -> None:
         table = 'name = "scor-pio-2"\nepsilon = "1/10"\nevery = 2'
         text = RECIPE.replace(table, 'name = "defensive-distillation"')

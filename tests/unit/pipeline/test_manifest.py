@@ -10,9 +10,10 @@ from unit.pipeline.recipe_files import RECIPE, written
 
 from fgmf.datasets import Samples
 from fgmf.errors import StaleEvidence
-from fgmf.pipeline.building import ImageFacts, build_model, build_samples
+from fgmf.pipeline.building import build_model, build_samples
 from fgmf.pipeline.loading import load_recipe_file
 from fgmf.pipeline.manifest import check_same, identity_of
+from fgmf.pipeline.networks import ImageFacts
 
 if TYPE_CHECKING:
     from pathlib import Path

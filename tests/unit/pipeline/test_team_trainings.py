@@ -119,14 +119,15 @@ def test_messages_are_trained_and_logged(tmp_path: Path) -> None:
 
 
 def test_each_agent_has_first_weights_of_its_own(tmp_path: Path) -> None:
-    from fgmf.pipeline.building import ImageFacts, build_model
+    from fgmf.pipeline.building import build_model
+    from fgmf.pipeline.networks import ImageFacts
 
     twins = _text("joint").replace('backbone = "vit"', 'backbone = "cnn"')
     twins = twins.replace(
         "width = 16, depth = 2, heads = 2, patch_side = 2", "widths = [4], hidden = 8"
     )
     plan = load_recipe_file(written(tmp_path, twins))
-    facts = ImageFacts(channels=1, side=8, classes=10)
+    facts = ImageFacts(channels=1, height=8, width=8, classes=10)
     team, again = build_model(plan, facts), build_model(plan, facts)
     assert isinstance(team, Team)
     first, second = ([*agent.parameters()] for agent in team.members)
@@ -137,20 +138,22 @@ def test_each_agent_has_first_weights_of_its_own(tmp_path: Path) -> None:
 
 def test_an_agents_sizes_are_those_of_its_view(tmp_path: Path) -> None:
     from fgmf.errors import InvalidInput
-    from fgmf.pipeline.building import ImageFacts, build_model
+    from fgmf.pipeline.building import build_model
+    from fgmf.pipeline.networks import ImageFacts
 
     text = _text("joint").replace("view = { channels = [0] }", "view = { channels = [2, 0] }")
     text = text.replace("mean = 0.3, std = 0.4", "mean = [0.1, 0.2, 0.3], std = [0.4, 0.5, 0.6]")
     team = build_model(
-        load_recipe_file(written(tmp_path, text)), ImageFacts(channels=3, side=8, classes=5)
+        load_recipe_file(written(tmp_path, text)),
+        ImageFacts(channels=3, height=8, width=8, classes=5),
     )
     assert isinstance(team, Team)
     assert team.members[1].model.mean.flatten().tolist() == pytest.approx([0.3, 0.1])  # type: ignore[union-attr, operator]
     assert team(torch.rand(2, 3, 8, 8)).shape == (2, 5)
     oblong = text.replace("channels = [2, 0]", "crop = [0, 0, 8, 4]")
     plan = load_recipe_file(written(tmp_path, oblong))
-    with pytest.raises(InvalidInput, match="a view of square images, got 8 x 4"):
-        build_model(plan, ImageFacts(channels=3, side=8, classes=5))
+    with pytest.raises(InvalidInput, match="square images for the backbone vit, got 8 x 4"):
+        build_model(plan, ImageFacts(channels=3, height=8, width=8, classes=5))
 
 
 @pytest.mark.parametrize(

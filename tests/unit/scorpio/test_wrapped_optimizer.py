@@ -55,6 +55,7 @@ def test_it_leaves_the_saddle_whose_stiff_side_holds_the_base_back() -> None:
     assert abs(float(plain[1].detach())) < 0.01
 
 
+@pytest.mark.filterwarnings("ignore:a step without any estimate")
 def test_gradients_are_as_they_were_after_a_step_also_after_an_error() -> None:
     class Breaks(torch.optim.SGD):
         def step(self, closure: Any = None) -> Any:
@@ -73,6 +74,7 @@ def test_gradients_are_as_they_were_after_a_step_also_after_an_error() -> None:
         assert x.grad.tolist() == [7.0]
 
 
+@pytest.mark.filterwarnings("ignore:a step without any estimate")
 def test_schedulers_groups_and_scalers() -> None:
     model, late = net(), point(1.0)
     optimizer = CurvatureWrapped(torch.optim.SGD(model.parameters(), lr=0.1))

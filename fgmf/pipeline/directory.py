@@ -68,17 +68,22 @@ class TrainingDirectory:
         What a crash left half written is removed first.
 
         Raises:
-            InvalidInput: Another one is in it.
+            InvalidInput: Another one is in it, or nothing can be written to it.
         """
         import filelock
 
-        self.path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.path / ".lock")
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise InvalidInput(
                 f"expected {self.path} for this training alone, got another that is running there"
+            ) from error
+        except OSError as error:
+            raise InvalidInput(
+                f"expected an output directory that can be written to, got {self.path}: "
+                f"{error.strerror or error}"
             ) from error
         try:
             for path in self._files:

@@ -94,10 +94,11 @@ def table(backbone: Backbone, images: int, names: Iterable[str] = DEFENCES) -> s
         cells = kept(backbone, name, images)
         if not cells:
             continue
-        tested = 10_000 if all(ALL in cell for cell in cells) else 2000
+        whole = all(ALL in cell for cell in cells)
+        tested, on = (10_000, ALL) if whole else (2000, SOME)
         outcomes = [cell["masking"]["outcome"] for cell in cells if "masking" in cell]
         flagged = sum(outcome != "pass" for outcome in outcomes)
-        robust = [value for cell in cells if (value := robust_of(cell)) is not None]
+        robust = [float(cell[on]["share"]) for cell in cells if on in cell]
         lines.append(
             f"| {name} | {cells[0]['rate']:g} | {len(cells)} | {mean(numbers(cells, 'clean'))} "
             f"| {spread(robust)} | {tested} | {flagged} of {len(outcomes)} "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fgmf.datasets import Samples
     from fgmf.pipeline.loading import TrainingPlan
 
-FORMAT: Final = "fgmf-training/1"
+FORMAT: Final = "fgmf-training/2"
 _NOT_THE_TRAINING: Final = ("output", "writing")
 _PARTS: Final = ("state", "recipe", "recipe_file", "images", "identity", "sessions", "result")
 
@@ -128,7 +128,9 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise StaleEvidence(f"expected a manifest at {path}, got: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise StaleEvidence(f"expected a manifest of the form {FORMAT} at {path}, got another")
+        raise StaleEvidence(
+            f"expected a manifest of the form {FORMAT} at {path}, got another; start anew"
+        )
     lacking = [name for name in _PARTS if name not in document]
     if lacking:
         raise StaleEvidence(

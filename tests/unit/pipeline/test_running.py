@@ -204,6 +204,14 @@ class TestOutcome:
         train(recipe, restart=True)
         assert path.read_bytes() == contents
 
+    def test_a_manifest_of_an_earlier_form_is_refused(self, recipe: Path) -> None:
+        """Its facts about images were others: a side, where there are height and width."""
+        path = recipe.parent / "out" / "manifest.json"
+        document = json.loads(path.read_text())
+        path.write_text(json.dumps(document | {"format": "fgmf-training/1"}))
+        with pytest.raises(StaleEvidence, match=r"form fgmf-training/2 .* got another; start anew"):
+            trained_model(str(path.parent))
+
     def test_a_manifest_that_lacks_something_is_refused(self, recipe: Path) -> None:
         path = recipe.parent / "out" / "manifest.json"
         document = json.loads(path.read_text())

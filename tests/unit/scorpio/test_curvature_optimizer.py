@@ -135,6 +135,5 @@ def test_closures_and_parameters_without_gradient(
         assert float(optimizer.step(closure).detach()) == 1.0
     assert x.detach().tolist() == pytest.approx([0.9])  # no estimate yet: a step of the rate
     optimizer.step()  # told once; warnings are errors here
-    x.data.fill_(0.9)
     optimizer.update_curvature(lambda: x.square().sum())
     assert frozen.tolist() == [1.0, 1.0]

@@ -54,7 +54,16 @@ class ImageLoss:
     labels: Labels
 
     def __call__(self, images: Images) -> torch.Tensor:
-        """Images (n, c, h, w) to losses (n,)."""
+        """Images (n, c, h, w) to losses (n,).
+
+        Raises:
+            InvalidInput: Not one label for each image.
+        """
+        if len(images) != len(self.labels):
+            raise InvalidInput(
+                f"expected {len(self.labels)} images, one for each label of this loss, got "
+                f"{len(images)}; give the loss the labels of these images"
+            )
         return cross_entropy(self.model(images), self.labels, reduction="none")
 
 

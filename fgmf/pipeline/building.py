@@ -10,7 +10,7 @@ from torch import nn
 from fgmf.agents import Agent, MessagePassing, MessageSettings, Team, View
 from fgmf.datasets import Samples, collect_samples
 from fgmf.errors import FactoryFailed, FgmfError, InvalidInput
-from fgmf.pipeline.networks import ImageFacts, build_network
+from fgmf.pipeline.networks import ImageFacts, build_network, check_networks
 from fgmf.preflight.outputs import observe_outputs
 from fgmf.running.factories import call_factory, importing_from
 from fgmf.scorpio import Ramp
@@ -28,10 +28,11 @@ from fgmf.training import (
     Teacher,
     TeamRecipe,
 )
+from fgmf.training.metrics import require_tensorboard
 from fgmf.training.perturbations import evaluating
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from fgmf.gatefile.tables import NormalizeTable, SourceTable
@@ -93,8 +94,24 @@ def check_logits(model: nn.Module, images: Images) -> None:
         )
 
 
-def build_samples(plan: TrainingPlan) -> Samples:
+def check_needs(plan: TrainingPlan) -> None:
+    """Refuse what can't be trained here, before any image is loaded.
+
+    Raises:
+        InvalidRecipeFile: Sizes that a backbone does not have, each at its key.
+        MissingDependency: TensorBoard's files are wanted, and the package is not installed.
+    """
+    check_networks(plan)
+    if plan.writing.tensorboard:
+        require_tensorboard()
+
+
+def build_samples(plan: TrainingPlan, notify: Callable[[str], None]) -> Samples:
     """Load the images to train on.
+
+    Args:
+        plan: Says which, and how many of them.
+        notify: Told where there are fewer than that.
 
     Raises:
         FactoryFailed: The factory failed, or returned what is no data.
@@ -104,6 +121,8 @@ def build_samples(plan: TrainingPlan) -> Samples:
     count = plan.data.images
     if count is None:
         return found
+    if count > len(found):
+        notify(f"data.images asks for {count} images, there are {len(found)}; all are trained on")
     return Samples(images=found.images[:count], labels=found.labels[:count])
 
 

@@ -29,6 +29,7 @@ from fgmf.pipeline.building import (
     build_samples,
     build_validation,
     check_logits,
+    check_needs,
 )
 from fgmf.pipeline.directory import TrainingDirectory, file_digest
 from fgmf.pipeline.manifest import (
@@ -43,7 +44,7 @@ from fgmf.pipeline.manifest import (
     weights_digest,
 )
 from fgmf.pipeline.masks import MaskLogging
-from fgmf.pipeline.networks import ImageFacts, check_networks
+from fgmf.pipeline.networks import ImageFacts
 from fgmf.pipeline.pruning import build_pruning, held_pattern
 from fgmf.pipeline.reloading import check_weights_file, load_trained
 from fgmf.pipeline.validation import Validation
@@ -152,8 +153,8 @@ class _Training:
         self, plan: TrainingPlan, request: TrainingRequest, directory: TrainingDirectory
     ) -> None:
         self.plan, self.request, self.directory = plan, request, directory
-        check_networks(plan)
-        self.samples = build_samples(plan)
+        check_needs(plan)
+        self.samples = build_samples(plan, request.notify)
         self.facts = ImageFacts.of(self.samples)
         self.model = build_model(plan, self.facts)
         check_logits(self.model, self.samples.images)

@@ -104,8 +104,12 @@ class MetricsWriter(Callback):
         return row
 
 
-def _board(directory: Path) -> Callable[[int], Any]:
-    """What opens an event file for events from a step on; older ones are void from there."""
+def require_tensorboard() -> type[Any]:
+    """Import TensorBoard's writer of event files; return its class.
+
+    Raises:
+        MissingDependency: The package is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -113,4 +117,11 @@ def _board(directory: Path) -> Callable[[int], Any]:
             "expected the package tensorboard for TensorBoard's event files, got none; install "
             "it, or leave tensorboard = true out"
         ) from error
-    return lambda step: SummaryWriter(str(directory), purge_step=step)
+    writer: type[Any] = SummaryWriter
+    return writer
+
+
+def _board(directory: Path) -> Callable[[int], Any]:
+    """What opens an event file for events from a step on; older ones are void from there."""
+    writer = require_tensorboard()
+    return lambda step: writer(str(directory), purge_step=step)

@@ -80,6 +80,10 @@ class TestAgainstKnownHessians:
         tight = {"atol": 1e-11, "rtol": 1e-9} if mode in EXACT else {"atol": 1e-5, "rtol": 1e-4}
         torch.testing.assert_close(curvature.product(DIRECTIONS), expected, **tight)
 
+    def test_as_many_labels_as_images(self) -> None:
+        with pytest.raises(InvalidInput, match=r"expected 3 images, one for each label.* got 2"):
+            loss_of("gelu")(IMAGES[:2])
+
     @pytest.mark.parametrize("mode", EXACT)
     def test_a_linear_loss_has_none(self, mode: Any) -> None:
         curvature = InputCurvature(lambda x: 3 * x.flatten(1).sum(dim=1), IMAGES, mode=mode)

@@ -25,7 +25,7 @@ def identity(folder: Path, changed: str = "") -> dict[str, str]:
     if changed == "output":
         text = text.replace('output = "out"', 'output = "elsewhere"')
     plan = load_recipe_file(written(folder, text))
-    samples = build_samples(plan)
+    samples = build_samples(plan, pytest.fail)
     images, labels = samples.images.clone(), samples.labels.clone()
     if changed == "images":
         images[3, 0, 2, 2] += 0.01

@@ -202,6 +202,12 @@ def _terms(**weights: float) -> Defence:
     )
 
 
+def _seldom_psd(schedule: Schedule) -> AmoRecipe:
+    """The PSD term and the answer's at half as many updates, each with twice its weight."""
+    made = AmoRecipe.scor_pio_2(EPSILON, schedule=schedule, psd_weight=0.2)
+    return replace(made, every=4, answer=SalientAnswer(weight=2.0))
+
+
 def _ascent(steps: int) -> QuadraticAscent:
     return QuadraticAscent(epsilon=EPSILON, steps=steps, bounds=(0.0, 1.0))
 
@@ -231,6 +237,7 @@ ABLATIONS: dict[str, Defence] = {
     "path 0.1": _path(0.1),
     "rise": _terms(weight=0.3),
     "psd": _terms(psd_weight=0.1),
+    "psd, every fourth": Defence(make=lambda s, _: _seldom_psd(s), rate_of="scor-pio-2"),
     "keep": _terms(keep_weight=0.3),
     "rise, psd, keep": _terms(weight=0.3, psd_weight=0.1, keep_weight=0.3),
 }

@@ -167,9 +167,10 @@ def changed() -> str:
 
 
 def common(mine: str, other: str) -> dict[str, float]:
-    """Mean differences of two rows of the CNN over the seeds that both have."""
+    """Mean differences of two rows of the CNN over the seeds that the table of changes shows."""
     first, second = (
-        {cell["seed"]: cell for cell in kept("cnn", name, 10_000)} for name in (mine, other)
+        {cell["seed"]: cell for cell in kept("cnn", name, 10_000) if SOME in cell}
+        for name in (mine, other)
     )
     found: dict[str, float] = {}
     for what, read in READERS.items():

@@ -133,6 +133,16 @@ def _large() -> Iterator[Task]:
     yield from rows("cnn", FINALISTS, SEEDS[:3], images=60_000, wanted=(ALL,))
 
 
+def _slower() -> Iterator[Task]:
+    """All training images at half the learning rates: stability falls as they rise."""
+    for seed in SEEDS[:3]:
+        for name in reversed(COMPARED):
+            rate = tuned("cnn", name)
+            if rate is not None:
+                cell = Cell(backbone="cnn", defence=name, rate=rate / 2, seed=seed, images=60_000)
+                yield Task(cell=cell, wanted=(*LOOKS, ALL))
+
+
 def _full() -> Iterator[Task]:
     """All test images for the rows that are no finalists, spikes last."""
     others = tuple(name for name in DEFENCES if name not in (*FINALISTS, "spiking"))
@@ -151,5 +161,6 @@ PARTS: dict[str, Callable[[], Iterator[Task]]] = {
     "vit": partial(_each, "vit", TRANSFORMED),
     "hybrid": partial(_each, "hybrid", TRANSFORMED),
     "full": _full,
+    "slower": _slower,
 }
 """Tasks in order; each depends on what is done before."""

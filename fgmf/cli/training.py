@@ -36,7 +36,7 @@ def run_train(recipe: Path, *, restart: bool) -> ExitCode:
         first = processes is None or processes.rank == 0
         request = TrainingRequest(
             restart=restart,
-            notify=lambda text: say(f"note: {text}"),
+            notify=lambda text: say(f"note: {text}") if first else None,
             callbacks=bars,
             processes=processes,
         )

@@ -32,15 +32,19 @@ from fgmf.training.metrics import require_tensorboard
 from fgmf.training.perturbations import evaluating
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from fgmf.gatefile.tables import NormalizeTable, SourceTable
     from fgmf.pipeline.loading import TrainingPlan
     from fgmf.pipeline.tables import AgentTable, BackboneTable
-    from fgmf.types import Images, Logits
+    from fgmf.types import Bounds, Images, Logits
 
 _LOOKED_AT: Final = 64
+_LITTLE: Final = 0.1
+"""Of the bounds: the same limit as the finding `bounds-wider-than-images` of gates."""
+_COUNTED: Final = 100_000
+"""Classes that are looked for; more are refused where the network is made."""
 
 
 class Normalized(nn.Module):
@@ -99,9 +103,11 @@ def check_needs(plan: TrainingPlan) -> None:
 
     Raises:
         InvalidRecipeFile: Sizes that a backbone does not have, each at its key.
+        InvalidInput: A device that there is not here, or a backend of `torch.compile`.
         MissingDependency: TensorBoard's files are wanted, and the package is not installed.
     """
     check_networks(plan)
+    build_engine(plan).check_here()
     if plan.writing.tensorboard:
         require_tensorboard()
 
@@ -111,7 +117,7 @@ def build_samples(plan: TrainingPlan, notify: Callable[[str], None]) -> Samples:
 
     Args:
         plan: Says which, and how many of them.
-        notify: Told where there are fewer than that.
+        notify: Told where there are fewer than that, and what looks like a mistake.
 
     Raises:
         FactoryFailed: The factory failed, or returned what is no data.
@@ -119,11 +125,35 @@ def build_samples(plan: TrainingPlan, notify: Callable[[str], None]) -> Samples:
     """
     found = collected_samples(plan.data, "data", plan.path.parent)
     count = plan.data.images
-    if count is None:
-        return found
-    if count > len(found):
-        notify(f"data.images asks for {count} images, there are {len(found)}; all are trained on")
-    return Samples(images=found.images[:count], labels=found.labels[:count])
+    if count is not None:
+        if count > len(found):
+            notify(f"data.images asks for {count} images, there are {len(found)}; all are taken")
+        found = Samples(images=found.images[:count], labels=found.labels[:count])
+    for remark in _remarks(found, plan.data.bounds):
+        notify(remark)
+    return found
+
+
+def _remarks(samples: Samples, bounds: Bounds) -> Iterator[str]:
+    """What can be meant, and mostly is not: units of bounds, and classes without images."""
+    images, labels = samples.images, samples.labels
+    if images.is_floating_point() and images.numel():
+        lowest, highest = float(images.min()), float(images.max())
+        if 0 < highest - lowest < _LITTLE * (bounds[1] - bounds[0]):
+            yield (
+                f"images span [{lowest:g}, {highest:g}] of data.bounds [{bounds[0]:g}, "
+                f"{bounds[1]:g}]: bounds and epsilon may be in other units than the images"
+            )
+    if labels.ndim == 1 and labels.numel() and not labels.is_floating_point():
+        present = set(labels.unique().tolist())
+        classes = min(int(labels.max()) + 1, _COUNTED)
+        missing = [each for each in range(classes) if each not in present]
+        if missing:
+            some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+            yield (
+                f"no image of {len(missing)} of {classes} classes ({some}): labels number classes "
+                "from 0 on"
+            )
 
 
 def build_validation(plan: TrainingPlan) -> Samples | None:

@@ -104,12 +104,35 @@ class TrainingDirectory:
             *self.metrics,
         )
 
+    def refuse_others(self) -> None:
+        """Refuse a directory with files of these names that no training wrote.
+
+        Raises:
+            InvalidInput: There are such files, and no manifest of a training beside them.
+        """
+        found = [path.name for path in self._files if path.exists()]
+        if not found:
+            return
+        try:
+            manifest = json.loads(self.manifest.read_bytes())
+        except (OSError, ValueError):
+            manifest = None
+        form = manifest.get("format") if isinstance(manifest, dict) else None
+        if not str(form).startswith("fgmf-training/"):
+            raise InvalidInput(
+                f"expected an output directory of trainings alone at {self.path}, got "
+                f"{', '.join(found)} without the manifest of a training; move them away, or name "
+                "another output"
+            )
+
     def clear(self) -> None:
         """Remove what an earlier training wrote; other files stay.
 
         Raises:
-            InvalidInput: There is a mask log, which is evidence and is not removed.
+            InvalidInput: There is a mask log, which is evidence and is not removed; or files that
+                no training wrote.
         """
+        self.refuse_others()
         if self.mask_log.exists():
             raise InvalidInput(
                 f"expected no mask log at {self.mask_log}, which is evidence and is never removed "

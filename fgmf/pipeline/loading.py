@@ -171,6 +171,7 @@ def _checked(tables: Mapping[str, Any], path: Path, digest: str) -> TrainingPlan
     reader = _Reader(tables=tables)
     found = _read(reader)
     if not reader.problems:
+        _check_output(reader, found["head"], path)
         _check_together(reader, found)
     if reader.problems:
         raise InvalidRecipeFile(str(path), list(dict.fromkeys(reader.problems)))
@@ -264,6 +265,13 @@ def _check_network(
         got = " and ".join(given) or "nothing"
         others = " or ".join(f"`{key}`" for key in keys[1:])
         reader.report(f"{place}.{keys[0]}", f"a `{keys[0]}`, or {others} instead of one", got)
+
+
+def _check_output(reader: _Reader, head: RecipeHeadTable, path: Path) -> None:
+    """A training may be thrown away; recipe files lie elsewhere."""
+    if (path.parent / head.output).resolve() == path.parent.resolve():
+        expected = "a directory of its own, where the recipe file does not lie"
+        reader.report("output", expected, repr(head.output))
 
 
 def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:

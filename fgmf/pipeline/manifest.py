@@ -105,7 +105,7 @@ def check_same(kept: Mapping[str, str], own: Mapping[str, str], path: Path) -> N
     changed = [name for name in sorted({*kept, *own}) if kept.get(name) != own.get(name)]
     if changed:
         raise StaleEvidence(
-            f"expected this training in {path}, got one with another {', '.join(changed)}; "
+            f"expected this training in {path}, got one that differs in {', '.join(changed)}; "
             "name another output, or start anew (--restart)"
         )
 

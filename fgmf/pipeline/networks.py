@@ -42,6 +42,8 @@ _BACKBONES: Final[Mapping[str, tuple[Any, Any]]] = {
     "hybrid": (HybridNet, HybridConfig),
 }
 _MOST_COLOURS: Final = 4
+_MOST_CLASSES: Final = 1_000_000
+"""More are labels that number something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +86,13 @@ class ImageFacts:
                 f"expected images of two or more classes, got {len(labels)} of one; are they "
                 "sorted by class, and data.images takes the first ones only?"
             )
-        return cls(
-            channels=shape[1], height=shape[2], width=shape[3], classes=int(labels.max()) + 1
-        )
+        classes = int(labels.max()) + 1
+        if classes > _MOST_CLASSES:
+            raise InvalidInput(
+                f"expected labels that number classes from 0 on, got one of {classes - 1}; number "
+                "them anew"
+            )
+        return cls(channels=shape[1], height=shape[2], width=shape[3], classes=classes)
 
     def seen_by(self, view: View) -> ImageFacts:
         """Return those of what a view shows.
@@ -161,6 +167,11 @@ def build_network(
     except TypeError as error:
         raise InvalidInput(
             f"expected model.arguments that {config.__name__} has, got: {error}"
+        ) from error
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no memory"
+        raise InvalidInput(
+            f"expected model.arguments that make a network of {config.__name__}, got: {reason}"
         ) from error
     if not isinstance(made, nn.Module):
         raise InvalidInput(f"expected a network, got {type(made).__name__}")

@@ -139,8 +139,8 @@ def run_training(plan: TrainingPlan, request: TrainingRequest | None = None) -> 
     torch.set_num_threads(plan.engine.threads or threads)
     try:
         with directory.locked() if request.first else nullcontext():
-            if request.restart and request.first:
-                directory.clear()
+            if request.first:
+                directory.clear() if request.restart else directory.refuse_others()
             return _Training(plan, request, directory).run()
     finally:
         torch.set_num_threads(threads)
@@ -175,8 +175,8 @@ class _Training:
         run = TrainingRun(self.model, self.samples, self.recipe, self._settings())
         self._resume(run)
         if self.request.first:
-            write_atomically(self.directory.recipe, self.plan.path.read_bytes())
             self._write_manifest("running", run.step, {})
+            write_atomically(self.directory.recipe, self.plan.path.read_bytes())
         began = time.process_time()
         try:
             report = run.finish()

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fgmf.agents.catalogue import RuleName
-from fgmf.gatefile.tables import NormalizeTable, Seed, SourceTable, Table
+from fgmf.gatefile.tables import NormalizeTable, SourceTable, Table
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
@@ -25,8 +25,8 @@ class RecipeHeadTable(Table):
     """Version of the format; 1 is the only one."""
     output: Annotated[str, Field(min_length=1)]
     """Directory that the training writes to, from the recipe file's."""
-    seed: Seed = 0
-    """Fixes first weights, order and every draw."""
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    """Fixes first weights, order and every draw; a number that JSON keeps whole."""
 
     @field_validator("schema_version")
     @classmethod
@@ -104,7 +104,7 @@ class ScheduleTable(Table):
 
     epochs: Count = 14
     batch_size: Count = 128
-    peak_learning_rate: Positive = 4e-3
+    peak_learning_rate: Annotated[float, Field(gt=0, le=1000)] = 4e-3
     rise: BelowOne = 0.3
     """Share of the updates over which the rate rises."""
     weight_decay: NotNegative = 1e-4

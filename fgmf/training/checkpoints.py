@@ -1,15 +1,17 @@
 """Checkpoints: the whole state of a training in one file, which is there whole or not at all.
 
 every `seconds`, or every so many updates, and at the end:
-    state between two updates -> bytes -> temporary name -> fsync -> rename
+    state between two updates -> bytes, behind their digest -> temporary name -> fsync -> rename
 with several processes: all at once, as soon as one of them is late
     state of each -> bytes -> the first process -> one file with all of them -> the same
 
-They are loaded as tensors and plain values (`weights_only`); nothing in them is executed.
+The digest is compared before anything is read. They are loaded as tensors and plain values
+(`weights_only`); nothing in them is executed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import time
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 
     from fgmf.training.run import TrainingRun
 
-_FORMAT: Final = "fgmf-checkpoint/1"
+_FORMAT: Final = "fgmf-checkpoint/2"
+_HEAD: Final = len(_FORMAT) + 1 + 64 + 1
+"""Form, blank, SHA-256 of what follows in hexadecimal digits, end of the line."""
 
 
 class CheckpointWriter(Callback):
@@ -72,14 +76,14 @@ class CheckpointWriter(Callback):
         self._write(run)
 
     def _write(self, run: TrainingRun) -> None:
-        peers, head = run.settings.peers, {"format": _FORMAT, "identity": self._identity}
+        peers, head = run.settings.peers, {"identity": self._identity}
         if peers is None:
-            write_atomically(self._path, _bytes_of({**head, "state": run.state_dict()}))
+            write_atomically(self._path, _sealed(_bytes_of({**head, "state": run.state_dict()})))
         else:
             states = peers.collected(_bytes_of(run.state_dict()))
             if peers.rank == 0:
                 kept = [torch.frombuffer(bytearray(state), dtype=torch.uint8) for state in states]
-                write_atomically(self._path, _bytes_of({**head, "states": kept}))
+                write_atomically(self._path, _sealed(_bytes_of({**head, "states": kept})))
         self._last = time.monotonic()
 
 
@@ -144,19 +148,39 @@ def _other_processes(path: Path, kept: int, own: int) -> StaleEvidence:
     )
 
 
+def _sealed(data: bytes) -> bytes:
+    return f"{_FORMAT} {hashlib.sha256(data).hexdigest()}\n".encode() + data
+
+
 def _read(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
+    anew = "put it back from a copy, or start anew (fgmf train --restart)"
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StaleEvidence(f"expected a checkpoint at {path}, got: {reason}") from error
+    head, body = data[:_HEAD], memoryview(data)[_HEAD:]
+    if not head.startswith(f"{_FORMAT} ".encode()):
+        raise StaleEvidence(
+            f"expected a checkpoint of the form {_FORMAT} at {path}, got another, or a damaged "
+            f"one; {anew}"
+        )
+    if head.split()[1:] != [hashlib.sha256(body).hexdigest().encode()]:
+        raise StaleEvidence(f"expected a whole checkpoint at {path}, got a damaged one; {anew}")
+    try:
+        document = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StaleEvidence(f"expected a checkpoint at {path}, got: {reason[:200]}") from error
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise StaleEvidence(f"expected a checkpoint of the form {_FORMAT} at {path}, got another")
+        raise StaleEvidence(
+            f"expected a checkpoint at {path} with nothing but tensors and plain values, got "
+            f"{type(error).__name__}; {anew}"
+        ) from error
+    if not isinstance(document, dict) or not isinstance(document.get("identity"), dict):
+        raise StaleEvidence(f"expected a checkpoint at {path}, got a file of something else")
     own, kept = dict(identity), document["identity"]
     changed = [name for name in sorted({*own, *kept}) if own.get(name) != kept.get(name)]
     if changed:
         raise StaleEvidence(
-            f"expected a checkpoint of this training at {path}, got one with another "
+            f"expected a checkpoint of this training at {path}, got one that differs in "
             f"{', '.join(changed)}; start anew, or train into another directory"
         )
     return document

@@ -45,6 +45,10 @@ def check_samples(samples: Samples, bounds: Bounds) -> None:
             "expected floating-point images of shape (n, c, h, w), "
             f"got {images.dtype} of shape {tuple(images.shape)}"
         )
+    if not bool(images.isfinite().all()):
+        raise InvalidInput(
+            "expected finite pixel values, got NaN or infinity; leave these images out"
+        )
     lowest, highest = float(images.min()), float(images.max())
     if not bounds[0] <= lowest <= highest <= bounds[1]:
         raise InvalidInput(

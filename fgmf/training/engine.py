@@ -65,6 +65,27 @@ class Engine:
                 f"got {self.device!r}; take bfloat16"
             )
 
+    def check_here(self) -> None:
+        """Refuse what this machine does not have.
+
+        Raises:
+            InvalidInput: A device that torch does not find, or an unknown backend of
+                `torch.compile`.
+        """
+        kind = torch.device(self.device)
+        counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+        found = counts.get(kind.type, 1)
+        if (kind.index or 0) >= found:
+            raise InvalidInput(
+                f"expected a device of this machine, got {self.device!r}, and torch finds {found} "
+                f'{kind.type} device(s) here; take "cpu", or a torch that is built for it'
+            )
+        if self.compiled and self.backend not in torch.compiler.list_backends(exclude_tags=()):
+            known = ", ".join(torch.compiler.list_backends())
+            raise InvalidInput(
+                f"expected a backend of torch.compile ({known}, ...), got {self.backend!r}"
+            )
+
     def placed(self, model: nn.Module) -> nn.Module:
         """Move the model itself to the device and layout, and return what is run in its place."""
         model.to(self.device)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from unit.pipeline.recipe_files import RECIPE, written
 
-from fgmf.errors import MissingDependency
+from fgmf.errors import InvalidInput, InvalidRecipeFile, MissingDependency
 from fgmf.pipeline.building import build_samples
 from fgmf.pipeline.loading import load_recipe_file
 from fgmf.pipeline.running import TrainingRequest, run_training
+from fgmf.training import Engine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +34,7 @@ def test_fewer_images_than_asked_for_are_told(tmp_path: Path) -> None:
     told: list[str] = []
     samples = build_samples(plan, told.append)
     assert len(samples) == 1348
-    assert told == ["data.images asks for 1349 images, there are 1348; all are trained on"]
+    assert told == ["data.images asks for 1349 images, there are 1348; all are taken"]
 
 
 def test_as_many_images_as_there_are_need_no_word(tmp_path: Path) -> None:
@@ -47,3 +49,139 @@ def test_a_training_tells_who_asked_for_it(tmp_path: Path) -> None:
     told: list[str] = []
     run_training(load_recipe_file(written(tmp_path, text)), TrainingRequest(notify=told.append))
     assert told[0].startswith("data.images asks for 9000 images, there are 1348")
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ('device = "cuda:97"', r"'cuda:97', and torch finds \d+ cuda device"),
+        ('compiled = true\nbackend = "nix"', r"torch.compile \(.*inductor.*got 'nix'"),
+    ],
+)
+def test_what_this_machine_does_not_have_is_said(
+    engine: str, expected: str, tmp_path: Path
+) -> None:
+    plan = load_recipe_file(written(tmp_path, RECIPE, "[engine]", engine))
+    with pytest.raises(InvalidInput, match=expected):
+        run_training(plan)
+
+
+@pytest.mark.parametrize("backend", ["inductor", "eager", "aot_eager"])
+def test_backends_that_there_are(backend: str) -> None:
+    Engine(compiled=True, backend=backend).check_here()
+    Engine(backend="nix").check_here()  # is not used
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("seed = 9007199254740992", "seed"),
+        ("epochs = 1000000000000000000000", "schedule.epochs"),
+        ("peak_learning_rate = 1e300", "schedule.peak_learning_rate"),
+        ('output = "."', "output"),
+        ('output = "../FOLDER"', "output"),
+    ],
+)
+def test_numbers_and_places_out_of_range_are_told_at_their_keys(
+    line: str, place: str, tmp_path: Path
+) -> None:
+    text = RECIPE
+    for before in ("seed = 7", "epochs = 2", 'output = "out"'):
+        if before.split(" ")[0] == line.split(" ", maxsplit=1)[0]:
+            text = text.replace(before, line.replace("FOLDER", tmp_path.name))
+    if "rate" in line:
+        text = text.replace("epochs = 2", f"epochs = 2\n{line}")
+    with pytest.raises(InvalidRecipeFile) as caught:
+        load_recipe_file(written(tmp_path, text))
+    assert [problem.location for problem in caught.value.problems] == [place]
+
+
+def test_networks_without_end_are_refused(tmp_path: Path) -> None:
+    text = RECIPE.replace("hidden = 8", "hidden = 100000000000000")
+    with pytest.raises(InvalidInput, match=r"model.arguments that make a network of ConvNetConfig"):
+        run_training(load_recipe_file(written(tmp_path, text)))
+
+
+def _from(folder: Path, lines: str, more: str = "") -> Path:
+    (folder / "shop_needs.py").write_text(
+        "import torch\n"
+        "def images():\n"
+        "    images = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))\n"
+        "    labels = torch.arange(24) % 3\n"
+        f"    {lines}\n"
+        "    return images, labels\n"
+    )
+    text = RECIPE.replace("fgmf.datasets:digits", "shop_needs:images").replace("images = 120", more)
+    return written(folder, text)
+
+
+@pytest.mark.parametrize(
+    ("lines", "more", "expected"),
+    [
+        ("labels += 1", "", r"no image of 1 of 4 classes \(0\): labels number classes from 0"),
+        ("labels *= 40", "", r"no image of 78 of 81 classes \(1, 2, 3, 4, 5, \.\.\.\)"),
+        ("pass", "bounds = [0, 255]", r"images span \[.*\] of data.bounds \[0, 255\]"),
+        ("pass", "bounds = [0, 9]", None),
+    ],
+)
+def test_what_looks_like_a_mistake_is_told(
+    lines: str, more: str, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "shop_needs", raising=False)
+    told: list[str] = []
+    build_samples(load_recipe_file(_from(tmp_path, lines, more)), told.append)
+    assert len(told) == (expected is not None)
+    assert all(re.search(str(expected), text) for text in told)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("labels[3] = 2**40", "labels that number classes from 0 on, got one of 1099511627776"),
+        ("images[3, 0, 1, 1] = float('nan')", "finite pixel values, got NaN or infinity"),
+    ],
+)
+def test_what_cannot_be_trained_on(
+    lines: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "shop_needs", raising=False)
+    with pytest.raises(InvalidInput, match=expected):
+        run_training(load_recipe_file(_from(tmp_path, lines)))
+
+
+class TestDirectory:
+    @pytest.mark.parametrize("restart", [False, True])
+    @pytest.mark.parametrize("name", ["weights.safetensors", "recipe.toml", "manifest.json"])
+    def test_of_others_is_left_as_it_is(self, name: str, *, restart: bool, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / name).write_text('{"mine": 1}')
+        plan = load_recipe_file(written(tmp_path))
+        with pytest.raises(InvalidInput, match=f"{name} without the manifest of a training"):
+            run_training(plan, TrainingRequest(restart=restart))
+        assert (tmp_path / "out" / name).read_text() == '{"mine": 1}'
+
+    def test_files_of_other_names_stay(self, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "notes.txt").write_text("mine")
+        for restart in (False, True):
+            run_training(load_recipe_file(written(tmp_path)), TrainingRequest(restart=restart))
+        assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+        assert (tmp_path / "out" / "recipe.toml").read_text() == RECIPE
+
+    def test_a_crash_right_after_the_manifest_goes_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing of ours is ever in the directory before the manifest."""
+        plan = load_recipe_file(written(tmp_path))
+        seen: list[list[str]] = []
+
+        def crash(path: Path, data: bytes) -> None:
+            seen.append(sorted(each.name for each in path.parent.iterdir()))
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("fgmf.pipeline.running.write_atomically", crash)
+            with pytest.raises(KeyboardInterrupt):
+                run_training(plan)
+        assert [[name for name in names if name[0] != "."] for names in seen] == [["manifest.json"]]
+        assert run_training(plan).steps == 10

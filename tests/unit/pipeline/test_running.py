@@ -169,7 +169,7 @@ class TestOutcome:
 
     def test_another_recipe_is_refused_or_starts_anew(self, recipe: Path) -> None:
         written(recipe.parent, RECIPE.replace("every = 2", "every = 3"))
-        with pytest.raises(StaleEvidence, match=r"another recipe.*--restart"):
+        with pytest.raises(StaleEvidence, match=r"differs in recipe.*--restart"):
             train(recipe)
         old = weights(recipe.parent)
         outcome = train(recipe, restart=True)

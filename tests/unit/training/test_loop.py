@@ -235,7 +235,7 @@ class TestRefusals:
             (
                 torch.full((4, 1, 8, 8), torch.nan),
                 torch.zeros(4, dtype=torch.int64),
-                "within the bounds",
+                "finite pixel values",
             ),
             (torch.rand(4, 1, 8, 8), torch.zeros(4, 10), "labels as class numbers"),
             (torch.rand(4, 1, 8, 8), torch.zeros(4), "labels as class numbers"),

@@ -82,7 +82,7 @@ class TestCheckpointsOfTwo:
             read_shared_checkpoint(path, IDENTITY, 3)
         with pytest.raises(StaleEvidence, match=r"of 1 process.*got one of 2"):
             read_checkpoint(path, IDENTITY)
-        with pytest.raises(StaleEvidence, match="another recipe"):
+        with pytest.raises(StaleEvidence, match="differs in recipe"):
             read_shared_checkpoint(path, {"recipe": "another"}, 2)
 
     def test_the_checkpoint_of_one_is_refused_by_two(self, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
+import io
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -242,28 +244,53 @@ def _settings(folder: Path, **settings: Any) -> TrainingSettings:
 class TestCheckpoints:
     def test_of_another_training(self, tmp_path: Path) -> None:
         TrainingRun(network(), some(), AMO, _settings(tmp_path)).finish()
-        with pytest.raises(StaleEvidence, match="another recipe"):
+        with pytest.raises(StaleEvidence, match="differs in recipe"):
             read_checkpoint(tmp_path / "c.pt", {"recipe": "two"})
-        with pytest.raises(StaleEvidence, match="another images"):  # of which it says nothing
+        with pytest.raises(StaleEvidence, match="differs in images"):  # of which it says nothing
             read_checkpoint(tmp_path / "c.pt", {**IDENTITY, "images": "some"})
-        with pytest.raises(StaleEvidence, match="another recipe"):
+        with pytest.raises(StaleEvidence, match="differs in recipe"):
             read_checkpoint(tmp_path / "c.pt", {})
 
-    @pytest.mark.parametrize("damage", ["cut", "other", "code", "missing"])
+    @pytest.mark.parametrize("damage", ["cut", "empty", "other", "earlier form", "missing"])
     def test_damaged(self, damage: str, tmp_path: Path) -> None:
-        """Cut short, no checkpoint at all, one that would run code, none."""
         path = tmp_path / "c.pt"
         TrainingRun(network(), some(), AMO, _settings(tmp_path)).finish()
+        data = path.read_bytes()
         if damage == "cut":
-            path.write_bytes(path.read_bytes()[:-200])
+            path.write_bytes(data[:-200])
+        elif damage == "empty":
+            path.write_bytes(b"")
         elif damage == "other":
-            torch.save({"format": "other"}, path)
-        elif damage == "code":
-            torch.save({"format": Cut(1)}, path)
+            path.write_bytes(b"something else")
+        elif damage == "earlier form":
+            torch.save({"format": "fgmf-checkpoint/1", "identity": IDENTITY, "state": {}}, path)
         else:
             path.unlink()
-        with pytest.raises(StaleEvidence, match="expected a checkpoint"):
+        with pytest.raises(StaleEvidence, match=r"expected a (whole )?checkpoint"):
             read_checkpoint(path, IDENTITY)
+
+    def test_no_changed_bit_is_taken(self, tmp_path: Path) -> None:
+        """Also within the weights, which a file of tensors alone does not notice."""
+        path = tmp_path / "c.pt"
+        TrainingRun(network(), some(), AMO, _settings(tmp_path)).finish()
+        data = path.read_bytes()
+        read_checkpoint(path, IDENTITY)
+        for place in (*range(90), *range(90, len(data), max(1, len(data) // 100))):
+            path.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
+            with pytest.raises(StaleEvidence, match="damaged"):
+                read_checkpoint(path, IDENTITY)
+
+    @pytest.mark.parametrize("kind", ["code", "list", "no identity"])
+    def test_whole_but_no_checkpoint(self, kind: str, tmp_path: Path) -> None:
+        """One that would run code, and others that hold something else."""
+        documents = {"code": {"identity": Cut(1)}, "list": [1], "no identity": {"state": {}}}
+        stream = io.BytesIO()
+        torch.save(documents[kind], stream)
+        body = stream.getvalue()
+        head = f"fgmf-checkpoint/2 {hashlib.sha256(body).hexdigest()}\n"
+        (tmp_path / "c.pt").write_bytes(head.encode() + body)
+        with pytest.raises(StaleEvidence, match="expected a checkpoint"):
+            read_checkpoint(tmp_path / "c.pt", IDENTITY)
 
     def test_nothing_else_is_left_in_the_directory(self, tmp_path: Path) -> None:
         TrainingRun(network(), some(), AMO, _settings(tmp_path)).finish()

@@ -155,6 +155,9 @@ class InputCurvature:
         return self._product(directions, keep_graph=False).detach()
 
     def _product(self, directions: Images, *, keep_graph: bool) -> Images:
+        if not isinstance(directions, torch.Tensor):
+            kind = type(directions).__name__
+            raise InvalidInput(f"expected directions as a tensor like the images, got {kind}")
         if (directions.shape, directions.dtype) != (self._images.shape, self._images.dtype):
             raise InvalidInput(
                 f"expected directions {self._images.dtype} of shape {tuple(self._images.shape)}, "

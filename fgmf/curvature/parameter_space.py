@@ -95,18 +95,21 @@ class ParameterCurvature:
         """Hessian times one direction.
 
         Args:
-            directions: (1, d).
+            directions: (1, d), one flat tensor.
 
         Returns:
             (1, d).
 
         Raises:
-            InvalidInput: Another shape.
+            InvalidInput: No tensor, or one of another shape.
             GradientUnavailable: The exact mode on a loss without second derivative.
         """
-        if directions.shape != (1, self.size):
+        got = getattr(directions, "shape", type(directions).__name__)
+        if got != (1, self.size):
             raise InvalidInput(
-                f"expected directions of shape (1, {self.size}), got {tuple(directions.shape)}"
+                f"expected directions as one tensor of shape (1, {self.size}), got "
+                f"{tuple(got) if isinstance(got, torch.Size) else got}; flatten those of several "
+                "parameters and join them with torch.cat"
             )
         pieces = self._pieces(directions)
         exact = self.mode == "double-backward"

@@ -106,7 +106,9 @@ class ImageFacts:
 
 
 def check_networks(plan: TrainingPlan) -> None:
-    """Refuse sizes that a backbone does not have, before any image is loaded.
+    """Refuse sizes that a backbone does not have, and tables that one can't serve.
+
+    Before any image is loaded.
 
     Raises:
         InvalidRecipeFile: With all of them, each at its key.
@@ -127,8 +129,30 @@ def check_networks(plan: TrainingPlan) -> None:
             for key in table.arguments
             if key not in sizes
         ]
+        if table.backbone == "spiking":
+            problems += _spiking_problems(plan, table, place)
     if problems:
         raise InvalidRecipeFile(str(plan.path), problems)
+
+
+def _spiking_problems(
+    plan: TrainingPlan, table: BackboneTable | AgentTable, place: str
+) -> list[Problem]:
+    """What needs a network whose layers run once, in a graph that can be followed."""
+    problems = []
+    if plan.sgam is not None and table.arguments.get("time_steps") != 1:
+        expected = (
+            f"no table [sgam] for the spiking network of {place}, whose layers run once per time "
+            "step and have no one map that a mask could learn (or time_steps = 1)"
+        )
+        problems.append(Problem(location="sgam", expected=expected, got="one"))
+    if plan.pruning is not None and plan.pruning.structure == "units":
+        expected = (
+            '"weights" or "n-of-m" for a spiking network, whose layers run once per time step and '
+            "can't lose units"
+        )
+        problems.append(Problem(location="pruning.structure", expected=expected, got="'units'"))
+    return problems
 
 
 def build_network(

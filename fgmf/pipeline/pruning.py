@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fgmf.errors import InvalidInput, ModelStateChanged, StaleEvidence
-from fgmf.seeding import derive_seed
+from fgmf.seeding import derive_seed, isolated_randomness
 from fgmf.sparsity import (
     PruningSchedule,
     ScheduledPruning,
@@ -20,7 +20,7 @@ from fgmf.sparsity import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     import torch
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from fgmf.datasets import Samples
     from fgmf.pipeline.loading import TrainingPlan
     from fgmf.pipeline.tables import PruningTable
-    from fgmf.training import KeepingRecipe, Recipe
+    from fgmf.training import KeepingRecipe, Recipe, TrainingRun
+    from fgmf.types import Images
 
 
 def build_pruning(
@@ -41,6 +42,10 @@ def build_pruning(
         plan: A checked recipe file.
         samples: Images that scores are taken on.
         recipe: Of the training: gradient scores are on its loss, whole budget.
+
+    Returns:
+        A callback; one for units raises `InvalidInput` at the beginning of a training whose model
+        can't be followed.
 
     Randomness: the plan's seed, the same in every process.
     """
@@ -72,7 +77,29 @@ def build_pruning(
             return keep_n_of_m(scores, n=table.n, m=table.m)
         return keep_highest(scores, share, scope=table.scope)
 
+    if table.structure == "units":
+        return _UnitPruning(samples.images[:2], choose, _schedule(table))
     return ScheduledPruning(choose, _schedule(table))
+
+
+class _UnitPruning(ScheduledPruning):
+    """Looks for units before the first update, not only when the first are due."""
+
+    def __init__(
+        self,
+        images: Images,
+        choose: Callable[[nn.Module, float], SparsityPattern],
+        schedule: PruningSchedule,
+    ) -> None:
+        super().__init__(choose, schedule)
+        self._images = images
+
+    def begin(self, run: TrainingRun) -> None:
+        """Refuse a model whose units can't be found; then as any pruning."""
+        device = next(run.model.parameters()).device
+        with isolated_randomness(0):  # a run that goes on draws as if nobody had looked
+            find_units(run.model, self._images.to(device))
+        super().begin(run)
 
 
 def held_pattern(pruning: ScheduledPruning, model: nn.Module) -> SparsityPattern | None:

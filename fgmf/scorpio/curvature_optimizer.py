@@ -2,7 +2,8 @@
 
 every `every` steps, from a loss of its own (the caller's):
     z = +-1 at random;  D = z * (H z)                                  Hutchinson: E[D] = diag H
-    finite?  the average takes D, parameter by parameter;  otherwise D is left out and counted
+    finite, and its loss?  the average takes D, parameter by parameter
+    otherwise              D is left out and counted; the first time, a warning
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class CurvatureOptimizer(torch.optim.Optimizer, ABC):
     Randomness: (seed, number of the estimate) fixes the signs.
     """
 
-    _told = False
+    _told, _told_of_skipping = False, False
 
     @abstractmethod
     def due(self) -> bool:
@@ -52,7 +53,9 @@ class CurvatureOptimizer(torch.optim.Optimizer, ABC):
             combined: Makes one estimate of those of several processes, each of its own images.
 
         Returns:
-            Passes spent. Nothing but the average changes: no `.grad`, no parameter.
+            Passes spent. Nothing but the average changes: no `.grad`, no parameter. What is not
+            finite, the loss, its gradient or the estimate, leaves the average as it is, is
+            counted, and warns, once.
 
         Raises:
             GradientUnavailable: Mode ``exact`` on a compiled model: use mode ``secant``.
@@ -64,9 +67,17 @@ class CurvatureOptimizer(torch.optim.Optimizer, ABC):
         estimating, number = self._estimating()
         estimate, spent = estimating.estimate(loss_of, [p for p, _ in placed], number)
         estimate = estimate if combined is None else combined(estimate)
-        finite = bool(estimate.isfinite().all())
-        self._count_estimate(skipped=not finite)
-        if finite:
+        # Averages of what is within a quarter of the largest number never overflow to NaN.
+        usable = bool((estimate.abs() <= torch.finfo(estimate.dtype).max / 4).all())
+        self._count_estimate(skipped=not usable)
+        if not usable and not self._told_of_skipping:
+            self._told_of_skipping = True
+            warnings.warn(
+                "an estimate of the curvature is left out: its loss, gradient or product is not "
+                "finite; more of them are counted in skipped_estimates",
+                stacklevel=2,
+            )
+        if usable:
             pieces = estimate.split([p.numel() for p, _ in placed])
             for (parameter, group), piece in zip(placed, pieces, strict=True):
                 self._average(parameter, piece.view_as(parameter), group)

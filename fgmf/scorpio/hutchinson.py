@@ -1,6 +1,7 @@
 """One Hutchinson estimate of the diagonal of a Hessian in the parameters.
 
 z = +-1 at random, by (seed, number);  D = z * (H z);  E[D] = diag H
+a loss or gradient that is not finite:  D = NaN, whatever H z says
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ class Hutchinson:
     ) -> tuple[torch.Tensor, PassCount]:
         """Return an estimate (all parameters flattened, in order), and the passes spent.
 
+        It is NaN throughout where a loss or the gradient is not finite: products may be finite
+        there all the same, such as those of a loss that NaN makes linear.
+
         Args:
             loss_of: Computes the loss anew from the parameters as they are.
             parameters: All of one floating-point type.
@@ -66,6 +70,7 @@ class Hutchinson:
             GradientUnavailable: Mode ``exact`` on a compiled model.
             InvalidInput: A loss that is not one number.
         """
+        losses: list[torch.Tensor] = []
 
         def one_loss() -> torch.Tensor:
             loss = loss_of()
@@ -73,6 +78,7 @@ class Hutchinson:
                 raise InvalidInput(
                     f"expected one loss, got a tensor of shape {tuple(loss.shape)}; return its mean"
                 )
+            losses.append(loss.detach().flatten())
             return loss
 
         curvature = ParameterCurvature(
@@ -84,4 +90,7 @@ class Hutchinson:
         draws = torch.Generator().manual_seed(derive_seed(self.seed, "signs", number))
         signs = 2 * torch.randint(2, (1, curvature.size), generator=draws) - 1
         signs = signs.to(parameters[0])
-        return (signs * curvature.product(signs))[0], curvature.cost
+        estimate = (signs * curvature.product(signs))[0]
+        seen = (*losses, curvature.gradient.flatten())
+        finite = torch.stack([values.isfinite().all() for values in seen]).all()
+        return torch.where(finite, estimate, math.nan), curvature.cost

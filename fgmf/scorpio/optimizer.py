@@ -39,8 +39,8 @@ class CurvatureAware(CurvatureOptimizer):
     Parameter groups have their own `lr`, `beta`, `curvature_decay`, `scale`, `floor` and
     `weight_decay`. `state_dict` holds everything: a run goes on bit by bit where it stopped.
     Gradient clipping and `torch.amp.GradScaler` work on the gradients before :meth:`step`, as
-    with any optimizer; the curvature's loss comes unscaled, and an estimate that is not finite
-    is left out and counted.
+    with any optimizer; the curvature's loss comes unscaled, and an estimate that is not finite,
+    or whose loss is not, is left out and counted in `skipped_estimates`; the first one warns.
 
     Args:
         params: Parameters or groups, all of one floating-point type.

@@ -1,8 +1,9 @@
 """Which module of a backbone a class activation map is read from.
 
 by name, or:
-    the second to last of the blocks that put out square grids of tokens, if there are two or more
-    otherwise the last module without children that puts out maps of at least 4 x 4
+    for at least 4 x 4 cells, and where nothing has as many, at least 2 x 2:
+        the second to last of the blocks that put out square grids of tokens, if two or more do
+        otherwise the last module without children that puts out maps
 
 The last attention block is passed over: of its patch tokens a class token reads nothing more, so
 their gradient can be zero.
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from fgmf.types import Images
 
-_SMALLEST_SIDE: Final = 4
+_WANTED_SIDE: Final = 4
+_SMALLEST_SIDE: Final = 2
+"""One cell is flat, and teaches nothing."""
 
 
 def find_cam_layer(backbone: nn.Module, images: Images) -> str:
@@ -34,7 +37,7 @@ def find_cam_layer(backbone: nn.Module, images: Images) -> str:
         images: (n, c, h, w); the first is used.
 
     Raises:
-        InvalidInput: No module puts out maps or tokens.
+        InvalidInput: No module puts out maps or tokens of at least 2 x 2.
 
     Cost: 1 forward pass of one image.
     """
@@ -50,16 +53,17 @@ def find_cam_layer(backbone: nn.Module, images: Images) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    blocks = _token_blocks(backbone, seen)
-    if len(blocks) > 1:
-        return blocks[-2]
-    maps = [name for name, module, output in seen if _is_map(module, output)]
-    if not maps:
-        raise InvalidInput(
-            f"expected a module with maps of at least {_SMALLEST_SIDE} x {_SMALLEST_SIDE}, or two "
-            "blocks with tokens, in the backbone, got none; name one with layer=..."
-        )
-    return maps[-1]
+    for least in (_WANTED_SIDE, _SMALLEST_SIDE):
+        blocks = _token_blocks(backbone, seen, least)
+        if len(blocks) > 1:
+            return blocks[-2]
+        maps = [name for name, module, output in seen if _is_map(module, output, least)]
+        if maps:
+            return maps[-1]
+    raise InvalidInput(
+        f"expected a module with maps of at least {_SMALLEST_SIDE} x {_SMALLEST_SIDE}, or two "
+        "blocks with as many tokens, in the backbone, got none; name one with layer=..."
+    )
 
 
 def as_maps(output: torch.Tensor) -> torch.Tensor:
@@ -70,13 +74,14 @@ def as_maps(output: torch.Tensor) -> torch.Tensor:
     Raises:
         InvalidInput: The output is neither.
     """
-    if output.ndim == 4:
+    if output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
         return output
-    side = _token_side(output)
+    side = _token_side(output, _SMALLEST_SIDE)
     if side is None:
         raise InvalidInput(
-            "expected maps (n, k, h, w), or tokens (n, t, k) of a square grid with or without a "
-            f"class token, got {tuple(output.shape)}; name another layer"
+            "expected maps (n, k, h, w) of more than one cell, or tokens (n, t, k) of a square "
+            f"grid of at least {_SMALLEST_SIDE} x {_SMALLEST_SIDE}, with or without a class token, "
+            f"got {tuple(output.shape)}; name another layer"
         )
     patches = output[:, output.shape[1] - side**2 :]
     return patches.transpose(1, 2).reshape(len(output), -1, side, side)
@@ -93,7 +98,7 @@ def _noting(
 
 
 def _token_blocks(
-    backbone: nn.Module, seen: list[tuple[str, nn.Module, torch.Tensor]]
+    backbone: nn.Module, seen: list[tuple[str, nn.Module, torch.Tensor]], least: int
 ) -> list[str]:
     """Names of the blocks of tokens: the members of one list of modules, in order."""
     lists = {
@@ -105,19 +110,19 @@ def _token_blocks(
     emitting = [
         name
         for name, module, output in seen
-        if name in lists and any(module.children()) and _token_side(output) is not None
+        if name in lists and any(module.children()) and _token_side(output, least) is not None
     ]
     last = emitting[-1].rpartition(".")[0] if emitting else ""
     return [name for name in emitting if name.rpartition(".")[0] == last]
 
 
-def _token_side(output: torch.Tensor) -> int | None:
-    if output.ndim != 3 or output.shape[1] < _SMALLEST_SIDE**2:
+def _token_side(output: torch.Tensor, least: int) -> int | None:
+    if output.ndim != 3 or output.shape[1] < least**2:
         return None
     side = math.isqrt(output.shape[1])
     return side if output.shape[1] - side**2 in (0, 1) else None
 
 
-def _is_map(module: nn.Module, output: torch.Tensor) -> bool:
+def _is_map(module: nn.Module, output: torch.Tensor, least: int) -> bool:
     leaf = next(module.children(), None) is None
-    return leaf and output.ndim == 4 and min(output.shape[2:]) >= _SMALLEST_SIDE
+    return leaf and output.ndim == 4 and min(output.shape[2:]) >= least

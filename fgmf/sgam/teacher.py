@@ -93,11 +93,15 @@ class SaliencyTeacher:
         """Return the weighted teaching loss of a batch: a scalar to be added to the model's own.
 
         Args:
-            sgam: Layer and backbone. Only the predictor's parameters get a gradient.
+            sgam: Layer and a backbone that returns logits (n, classes). Only the predictor's
+                parameters get a gradient.
             images: (n, c, h, w) in bounds.
             labels: (n,) int64: the classes whose maps are taught.
             step: Of the training, from 0; zero is returned, and nothing computed, between
                 lessons.
+
+        Raises:
+            InvalidInput: As :func:`saliency_target`, in a lesson.
 
         Cost: in a lesson 1 forward and 1 backward pass per image, down to the layer of the maps,
             and a pass of the predictor; otherwise none.
@@ -122,7 +126,8 @@ def saliency_target(
     """Compute the class activation maps of the model as it is now, mask included.
 
     Args:
-        sgam: Run in evaluation mode, and put back as it was; no `.grad` is left behind.
+        sgam: Run in evaluation mode, and put back as it was; no `.grad` is left behind. Its
+            backbone returns logits (n, classes).
         images: (n, c, h, w) in bounds.
         labels: (n,) int64.
         method: ``layer-cam`` or ``grad-cam++``.
@@ -133,7 +138,8 @@ def saliency_target(
         Maps on the layer's grid.
 
     Raises:
-        InvalidInput: A name that the backbone does not have, or a module without maps.
+        InvalidInput: A name that the backbone does not have, a module without maps or one that
+            runs more than once in a forward pass, or a backbone that returns no logits.
 
     Cost: 1 forward pass, 1 backward pass down to the module. The mask is offered to the hooks
         with the purpose ``teaching``.
@@ -142,7 +148,8 @@ def saliency_target(
         with torch.no_grad():
             masked = sgam.normalised(sgam.layer.applied(images, purpose="teaching"))
         name = find_cam_layer(sgam.backbone, masked) if layer is None else layer
-        activations, logits = _with_activations(sgam.backbone, name, masked)
+        activations, returned = _with_activations(sgam.backbone, name, masked)
+        logits = _logits(returned, len(images))
         chosen = logits.gather(1, labels.view(-1, 1).to(logits.device)).sum()
         (gradient,) = torch.autograd.grad(chosen, activations)
     kind = torch.promote_types(activations.dtype, torch.float32)  # squares underflow in half
@@ -193,8 +200,8 @@ def _on_grid(maps: torch.Tensor, side: int) -> SaliencyTarget:
 
 def _with_activations(
     backbone: nn.Module, name: str, images: Images
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The output of the named module, as a leaf of the graph, and the logits."""
+) -> tuple[torch.Tensor, object]:
+    """The output of the named module, as a leaf of the graph, and what the backbone returns."""
     kept: list[torch.Tensor] = []
 
     def cut(_module: nn.Module, _inputs: object, output: object) -> torch.Tensor:
@@ -211,12 +218,32 @@ def _with_activations(
         ) from error
     handle = module.register_forward_hook(cut)
     try:
-        logits = backbone(images)
+        returned = backbone(images)
     finally:
         handle.remove()
-    if len(kept) != 1:
-        raise InvalidInput(f"expected one use of {name!r} in a forward pass, got {len(kept)}")
-    return kept[0], logits
+    if len(kept) > 1:
+        raise InvalidInput(
+            f"expected one use of {name!r} in a forward pass, got {len(kept)}: where a module runs "
+            "again, such as once per time step of a spiking network, there is no one map; name a "
+            "module that runs once (layer=...), or train without a saliency mask"
+        )
+    if not kept:
+        raise InvalidInput(
+            f"expected {name!r} to run in a forward pass, but it did not; name another layer"
+        )
+    return kept[0], returned
+
+
+def _logits(returned: object, count: int) -> torch.Tensor:
+    """What the backbone returned, if it is a row of logits for each of `count` images."""
+    if isinstance(returned, torch.Tensor) and returned.ndim == 2 and len(returned) == count:
+        return returned
+    kind = type(returned).__name__
+    got = f"{kind} {tuple(returned.shape)}" if isinstance(returned, torch.Tensor) else kind
+    raise InvalidInput(
+        f"expected logits ({count}, classes) from the backbone, whose classes the teacher takes "
+        f"gradients of, got {got}; wrap a module that returns the logits alone"
+    )
 
 
 @contextmanager

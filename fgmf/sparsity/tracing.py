@@ -60,10 +60,11 @@ def find_units(model: nn.Module, images: Images) -> FoundUnits:
         raise
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        message = "expected a forward pass that torch.fx can trace, for compaction"
+        message = "expected a forward pass that torch.fx can trace, to find units to remove"
         raise InvalidInput(
             f"{message}, got {type(error).__name__}: {reason}; remove branches on values of "
-            "tensors, or export the model as it is"
+            'tensors, or do without units: prune by structure = "weights" in a training, export '
+            "without compaction"
         ) from error
     found = follower.spaces.found()
     inner: dict[str, UnitGroup] = {}

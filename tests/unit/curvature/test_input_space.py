@@ -315,7 +315,7 @@ def test_mistakes(changes: dict[str, Any], words: str) -> None:
 
 def test_mistakes_of_calls() -> None:
     curvature = InputCurvature(loss_of("gelu"), IMAGES)
-    for directions in (DIRECTIONS[:2], DIRECTIONS.float()):
+    for directions in (DIRECTIONS[:2], DIRECTIONS.float(), DIRECTIONS.tolist()):
         with pytest.raises(InvalidInput, match="like the images"):
             curvature.product(directions)
     with pytest.raises(InvalidInput, match="one loss per image"):

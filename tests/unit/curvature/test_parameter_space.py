@@ -122,8 +122,11 @@ class TestTheWholeLoss:
         ):
             with pytest.raises(InvalidInput, match="parameters of one"):
                 ParameterCurvature(lambda: torch.zeros(()), parameters)
-        with pytest.raises(InvalidInput, match=r"\(1, 103\)"):
+        with pytest.raises(InvalidInput, match=r"\(1, 103\), got \(103,\); flatten"):
             curvature_of(net_of()).product(torch.ones(103, dtype=torch.float64))
+        pieces: Any = [torch.ones_like(p) for p in net_of().parameters()]
+        with pytest.raises(InvalidInput, match=r"one tensor of shape \(1, 103\), got list; .*cat"):
+            curvature_of(net_of()).product(pieces)
 
 
 class TestPerImage:

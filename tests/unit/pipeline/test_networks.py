@@ -85,6 +85,47 @@ def test_sizes_that_a_backbone_does_not_have_are_told_at_once(tmp_path: Path) ->
     assert "widths" in caught.value.problems[0].expected
 
 
+SPIKING = RECIPE.replace(MODEL, 'backbone = "spiking"\narguments = { widths = [4], SIZES }')
+
+
+@pytest.mark.parametrize(
+    ("tables", "location", "words"),
+    [
+        ("[sgam]\ngrid_side = 4\n", "sgam", "no table [sgam] for the spiking network of model"),
+        ("[pruning]\nshare = 0.4\n", "pruning.structure", '"weights" or "n-of-m"'),
+    ],
+)
+def test_what_a_spiking_network_cannot_have_is_told_before_images(
+    tables: str, location: str, words: str, tmp_path: Path
+) -> None:
+    text = SPIKING.replace("SIZES", "time_steps = 2").replace("fgmf.datasets:digits", "not:there")
+    with pytest.raises(InvalidRecipeFile) as caught:
+        run_training(load_recipe_file(written(tmp_path, text, tables)))
+    (problem,) = caught.value.problems
+    assert problem.location == location
+    assert words in problem.expected
+    assert "once per time step" in problem.expected
+
+
+def test_agents_that_spike_have_no_mask_either(tmp_path: Path) -> None:
+    agents = 'agents = [{ name = "a", backbone = "cnn" }, { name = "b", backbone = "spiking" }]'
+    text = RECIPE.replace(MODEL, agents).replace("fgmf.datasets:digits", "nothing:there")
+    with pytest.raises(InvalidRecipeFile, match=r"spiking network of model\.agents\[1\]"):
+        run_training(load_recipe_file(written(tmp_path, text, "[team]\n[sgam]\n")))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "table"),
+    [
+        ("time_steps = 1", "[sgam]\ngrid_side = 4\nwidth = 4\n"),
+        ("time_steps = 2", '[pruning]\nshare = 0.4\nstructure = "weights"\nimages = 24\n'),
+    ],
+)
+def test_what_a_spiking_network_can_have_it_has(sizes: str, table: str, tmp_path: Path) -> None:
+    path = written(tmp_path, SPIKING.replace("SIZES", sizes), table)
+    assert run_training(load_recipe_file(path)).steps == 10
+
+
 def test_channels_in_the_last_place_are_named() -> None:
     labels = torch.arange(6)
     last = Samples(images=torch.rand(6, 8, 8, 3), labels=labels)

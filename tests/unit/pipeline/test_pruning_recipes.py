@@ -17,9 +17,12 @@ from fgmf.datasets import digits
 from fgmf.errors import InvalidInput, StaleEvidence
 from fgmf.pipeline import trained_model
 from fgmf.sparsity import SparsityPattern, compact, find_units, load_pattern, save_pattern
+from fgmf.training import Callback
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fgmf.training import TrainingRun
 
 UNITS = "[pruning]\nshare = 0.5\nbegin = 0.2\nend = 0.6\nrounds = 3\nimages = 48\n"
 FORMS = {
@@ -126,6 +129,40 @@ def test_a_look_for_units_moves_no_statistics() -> None:
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert model.training
     assert model[1].training
+
+
+BRANCHING = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1) if images.sum() > 0 else -images.flatten(1))
+"""
+
+
+def test_a_model_without_units_to_find_is_told_before_the_first_update(tmp_path: Path) -> None:
+    (tmp_path / "branching_net.py").write_text(BRANCHING)
+    text = RECIPE.replace('backbone = "cnn"', 'factory = "branching_net:Net"')
+    text = text.replace("arguments = { widths = [4], hidden = 8 }", "")
+    late = written(tmp_path, text, UNITS.replace("begin = 0.2", "begin = 0.6"))
+    seen = Counting()
+    with pytest.raises(InvalidInput, match='structure = "weights" in a training'):
+        train(late, callbacks=(seen,))
+    assert seen.updates == 0
+    path = written(tmp_path, text, UNITS + 'structure = "weights"\n')
+    train(path, callbacks=(seen,), restart=True)
+    assert seen.updates == 10
+
+
+class Counting(Callback):
+    updates = 0
+
+    def after_update(self, run: TrainingRun) -> None:
+        self.updates = run.step
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,13 +101,100 @@ def test_what_is_not_finite_is_left_out_and_counted(
 ) -> None:
     x = point(1.0, 2.0)
     optimizer = make([x])
-    optimizer.update_curvature((x.square() * float("inf")).sum)
+    with pytest.warns(UserWarning, match="left out: its loss"):
+        optimizer.update_curvature((x.square() * float("inf")).sum)
     assert (optimizer.skipped_estimates, len(optimizer.state)) == (1, 0)  # type: ignore[attr-defined]
     optimizer.update_curvature(lambda: x.square().sum())
     kept = optimizer.state[x]["curvature"].clone()
     optimizer.update_curvature((x.square() * float("inf")).sum)
     assert optimizer.skipped_estimates == 2  # type: ignore[attr-defined]
     assert torch.equal(optimizer.state[x]["curvature"], kept)
+
+
+@each
+@pytest.mark.parametrize("mode", ["exact", "secant"])
+@pytest.mark.parametrize("loss", ["linear", "constant", "slope"])
+def test_a_loss_of_nan_is_no_curvature_of_zero(
+    make: Callable[..., CurvatureOptimizer], mode: str, loss: str
+) -> None:
+    """Their second derivatives are finite, all the same: NaN times x is linear."""
+    x = point(1.0, 2.0)
+    optimizer = make([x], mode=mode)
+    losses = {
+        "linear": lambda: torch.sum(x * float("nan")),
+        "constant": lambda: x.square().sum() + float("nan"),
+        "slope": lambda: x.square().sum() + _Steep.apply(x),
+    }
+    optimizer.update_curvature(lambda: x.square().sum())
+    kept = optimizer.state[x]["curvature"].clone()
+    with pytest.warns(UserWarning, match="not finite"):
+        optimizer.update_curvature(losses[loss])
+    assert optimizer.skipped_estimates == 1  # type: ignore[attr-defined]
+    assert torch.equal(optimizer.state[x]["curvature"], kept)
+
+
+class _Steep(torch.autograd.Function):
+    """Zero, with a slope of NaN that depends on nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.shape = x.shape
+        return torch.zeros((), dtype=x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *_slopes: torch.Tensor) -> torch.Tensor:
+        return torch.full(ctx.shape, float("nan"), dtype=torch.float64)
+
+
+@each
+def test_estimates_near_the_largest_number_never_make_the_average_nan(
+    make: Callable[..., CurvatureOptimizer],
+) -> None:
+    x = torch.ones(1, requires_grad=True)
+    optimizer = make([x], curvature_decay=0.5)
+    huge = torch.finfo(torch.float32).max
+    for sign in (-1.0, 1.0, -1.0, 1.0):
+        for share in (0.9, 0.2):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                optimizer.update_curvature(
+                    lambda: x.square().sum(), lambda _, v=sign * share * huge: torch.full((1,), v)
+                )
+        assert bool(optimizer.state[x]["curvature"].isfinite().all())
+    assert optimizer.skipped_estimates == 4  # type: ignore[attr-defined]
+
+
+@each
+def test_under_a_scaler_an_overflow_skips_the_step_and_the_estimate(
+    make: Callable[..., CurvatureOptimizer],
+) -> None:
+    """As the scaler skips a step, an estimate that overflowed is skipped, and the run goes on."""
+    x = torch.full((2,), 2.0, requires_grad=True)
+    optimizer = make([x])
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4)
+
+    def update(factor: float) -> None:
+        def loss() -> torch.Tensor:
+            with torch.autocast("cpu", dtype=torch.float16):
+                rows = x[None] * factor @ x[:, None]  # in float16, whose largest number is 65504
+            return rows.sum().float()
+
+        optimizer.update_curvature(loss)
+        optimizer.zero_grad()
+        scaler.scale(loss()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    update(1.0)
+    kept, before = optimizer.state[x]["curvature"].clone(), x.detach().clone()
+    with pytest.warns(UserWarning, match="left out"):
+        update(1e5)
+    assert torch.equal(x.detach(), before)
+    assert torch.equal(optimizer.state[x]["curvature"], kept)
+    update(1.0)
+    assert bool(x.isfinite().all())
+    assert not torch.equal(x.detach(), before)
+    assert optimizer.skipped_estimates == 1  # type: ignore[attr-defined]
 
 
 @each

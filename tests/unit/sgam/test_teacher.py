@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,7 +10,16 @@ import torch
 from oracles.slow_saliency import slow_grad_cam_pp, slow_layer_cam
 from torch import nn
 
-from fgmf.backbones import ConvNet, ConvNetConfig, HybridConfig, HybridNet, ViT, ViTConfig
+from fgmf.backbones import (
+    ConvNet,
+    ConvNetConfig,
+    HybridConfig,
+    HybridNet,
+    SpikingConfig,
+    SpikingNet,
+    ViT,
+    ViTConfig,
+)
 from fgmf.errors import InvalidInput
 from fgmf.sgam import (
     SaliencyTeacher,
@@ -20,6 +29,9 @@ from fgmf.sgam import (
     saliency_target,
     teaching_loss,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIDE = 16
 CONFIG = SgamConfig(grid_side=4)
@@ -37,7 +49,9 @@ def wrapped(name: str = "cnn") -> Sgam:
     return Sgam.wrap(BACKBONES[name].double(), channels=1, config=CONFIG)
 
 
-def pieces(sgam: Sgam, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
+def pieces(
+    sgam: Sgam, layer: str, images: torch.Tensor = IMAGES
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Activations of a module and the slopes of the labels' logits there, with torch's hooks."""
     kept: dict[str, torch.Tensor] = {}
 
@@ -47,7 +61,7 @@ def pieces(sgam: Sgam, layer: str) -> tuple[torch.Tensor, torch.Tensor]:
 
     sgam.eval()
     with sgam.backbone.get_submodule(layer).register_forward_hook(keep):
-        sgam(IMAGES).gather(1, LABELS[:, None]).sum().backward()
+        sgam(images).gather(1, LABELS[:, None]).sum().backward()
     output, slope = kept["output"].detach(), kept["output"].grad
     sgam.zero_grad(set_to_none=True)
     assert slope is not None
@@ -179,10 +193,101 @@ class TestTheLayer:
             find_cam_layer(net, IMAGES)
         assert not net[0]._forward_hooks
 
+    @pytest.mark.parametrize("pooling", ["class-token", "mean"])
+    @pytest.mark.parametrize("layer", [None, "blocks.2"])
+    def test_nine_patches_are_a_grid_where_nothing_has_more(
+        self, layer: str | None, pooling: Any
+    ) -> None:
+        """11 x 11 pixels in patches of 4 x 4, padded: 3 x 3 tokens, and a class token or none."""
+        net = ViT(ViTConfig(image_side=11, depth=4, pooling=pooling)).double()
+        images = IMAGES[:, :, :11, :11].contiguous()
+        assert find_cam_layer(net, images) == "blocks.2"
+        sgam = Sgam.wrap(net, channels=1, config=SgamConfig(grid_side=3))
+        target = saliency_target(sgam, images, LABELS, layer=layer)
+        assert target.grid.shape == (5, 1, 3, 3)
+        tokens, slopes = pieces(sgam, "blocks.2", images)
+        assert tokens.shape[1] == (10 if pooling == "class-token" else 9)
+        for grid, usable, activation, slope in zip(
+            target.grid, target.usable, tokens[:, -9:], slopes[:, -9:], strict=True
+        ):
+            parts = (part.T.reshape(-1, 3, 3).numpy() for part in (activation, slope))
+            expected = slow_layer_cam(*parts)
+            span = expected.max() - expected.min()
+            scaled = (expected - expected.min()) / span if span else np.zeros((3, 3))
+            # Sums of products in another order, in float64.
+            np.testing.assert_allclose(grid[0].numpy(), scaled, atol=1e-10)
+            assert bool(usable) == bool(span)
+
+    def test_finer_maps_before_coarse_tokens(self) -> None:
+        """As it was: 2 x 2 tokens are taken only where nothing has 4 x 4 cells."""
+        net = HybridNet(HybridConfig(image_side=8, stem_widths=(8,), depth=2)).double()
+        images, seen = IMAGES[:, :, :8, :8], []
+        name = find_cam_layer(net, images)
+        with net.get_submodule(name).register_forward_hook(lambda *of: seen.append(of[2].shape)):
+            net(images)
+        assert min(seen[0][2:]) >= 4
+
+    def test_one_cell_is_no_map(self) -> None:
+        net = nn.Sequential(nn.AvgPool2d(SIDE), nn.Identity(), nn.Flatten(), nn.Linear(1, 5))
+        sgam = Sgam.wrap(net.double(), channels=1, config=CONFIG)
+        with pytest.raises(InvalidInput, match=r"more than one cell.*got \(5, 1, 1, 1\)"):
+            saliency_target(sgam, IMAGES, LABELS, layer="1")
+        with pytest.raises(InvalidInput, match="at least 2 x 2"):
+            find_cam_layer(net, IMAGES)
+
+    @pytest.mark.parametrize("layer", [None, "layers.1.0"])
+    def test_a_module_that_runs_at_every_time_step(self, layer: str | None) -> None:
+        net = SpikingNet(SpikingConfig(image_side=SIDE, widths=(4, 4)))
+        sgam = Sgam.wrap(net, channels=1, config=CONFIG)
+        with pytest.raises(InvalidInput, match=r"one use of .*, got 8: .*once per time step"):
+            saliency_target(sgam, IMAGES.float(), LABELS, layer=layer)
+        assert not any(module._forward_hooks for module in net.modules())
+
+    def test_a_module_that_does_not_run(self) -> None:
+        sgam = wrapped()
+        sgam.backbone.spare = nn.Conv2d(1, 1, 1)
+        try:
+            with pytest.raises(InvalidInput, match="'spare' to run in a forward pass"):
+                saliency_target(sgam, IMAGES, LABELS, layer="spare")
+        finally:
+            del sgam.backbone.spare
+
     @pytest.mark.parametrize(("layer", "words"), [("body", "'body'"), ("head.1", "maps")])
     def test_a_wrong_name(self, layer: str, words: str) -> None:
         with pytest.raises(InvalidInput, match=words):
             saliency_target(wrapped(), IMAGES, LABELS, layer=layer)
+
+
+class Telling(nn.Module):
+    """Returns what `form` makes of the logits."""
+
+    def __init__(self, form: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.net, self.form = ConvNet(ConvNetConfig(image_side=SIDE, widths=(4,))), form
+
+    def forward(self, images: torch.Tensor) -> object:
+        return self.form(self.net(images))
+
+
+class TestWhatTheBackboneReturns:
+    @pytest.mark.parametrize(
+        ("form", "got"),
+        [
+            (lambda logits: {"logits": logits}, "dict"),
+            (lambda logits: (logits, logits), "tuple"),
+            (lambda logits: logits.sum(), r"Tensor \(\)"),
+            (lambda logits: logits[:, :, None], r"Tensor \(5, 10, 1\)"),
+            (lambda logits: logits[:2], r"Tensor \(2, 10\)"),
+        ],
+    )
+    def test_the_layer_hands_it_on_and_the_teacher_needs_logits(
+        self, form: Callable[[torch.Tensor], object], got: str
+    ) -> None:
+        sgam, images = Sgam.wrap(Telling(form), channels=1, config=CONFIG), IMAGES.float()
+        assert type(sgam(images)) is type(form(torch.rand(5, 10)))
+        words = rf"logits \(5, classes\) from the backbone.*got {got}; wrap"
+        with pytest.raises(InvalidInput, match=words):
+            SaliencyTeacher(every=1).loss(sgam, images, LABELS, step=0)
 
 
 class TestLessons:

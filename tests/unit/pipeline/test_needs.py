@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -185,3 +186,32 @@ class TestDirectory:
                 run_training(plan)
         assert [[name for name in names if name[0] != "."] for names in seen] == [["manifest.json"]]
         assert run_training(plan).steps == 10
+
+
+def test_a_guess_that_depends_on_the_scale_is_validated(tmp_path: Path) -> None:
+    """Its answers are right for pixels of 0 to 255 alone, as those of some first weights are."""
+    (tmp_path / "shop_scale.py").write_text(
+        "import torch\n"
+        "from fgmf.datasets import collect_samples, digits\n"
+        "def net():\n"
+        "    some = collect_samples(digits())\n"
+        "    pixels = some.images.flatten(1)\n"
+        "    means = torch.stack([pixels[some.labels == each].mean(dim=0) for each in range(10)])\n"
+        "    layer = torch.nn.Linear(64, 10)\n"
+        "    bias = -255 * means.square().sum(dim=1) / 2\n"
+        "    layer.load_state_dict({'weight': means, 'bias': bias})\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), layer)\n"
+    )
+    text = RECIPE.replace(
+        'backbone = "cnn"\narguments = { widths = [4], hidden = 8 }', 'factory = "shop_scale:net"'
+    ).replace("epochs = 2", "epochs = 1\npeak_learning_rate = 1e-12\nweight_decay = 0.0")
+    more = '[validation]\nfactory = "fgmf.datasets:digits"\nimages = 100\nepsilon = 0.001\n'
+    told: list[str] = []
+    run_training(
+        load_recipe_file(written(tmp_path, text, more)), TrainingRequest(notify=told.append)
+    )
+    lines = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    row = next(row for row in map(json.loads, lines) if row["kind"] == "epoch")
+    assert told == []
+    assert row["clean_accuracy"] < 0.2
+    assert 0 <= row["robust_accuracy"] <= row["clean_accuracy"] + 0.1

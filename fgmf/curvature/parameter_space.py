@@ -104,12 +104,12 @@ class ParameterCurvature:
             InvalidInput: No tensor, or one of another shape.
             GradientUnavailable: The exact mode on a loss without second derivative.
         """
-        got = getattr(directions, "shape", type(directions).__name__)
-        if got != (1, self.size):
+        tensor = isinstance(directions, torch.Tensor)
+        if not tensor or directions.shape != (1, self.size):
+            got = tuple(directions.shape) if tensor else type(directions).__name__
             raise InvalidInput(
-                f"expected directions as one tensor of shape (1, {self.size}), got "
-                f"{tuple(got) if isinstance(got, torch.Size) else got}; flatten those of several "
-                "parameters and join them with torch.cat"
+                f"expected directions as one tensor of shape (1, {self.size}), got {got}; flatten "
+                "those of several parameters and join them with torch.cat"
             )
         pieces = self._pieces(directions)
         exact = self.mode == "double-backward"

@@ -30,10 +30,10 @@ _UNION_BRANCH = re.compile(
 # Wording by the type of pydantic's error; `{...}` is filled from its context.
 _WORDING: Mapping[str, str] = {
     "missing": "a value, the key is required",
-    "greater_than_equal": "{number} >= {ge:g}",
-    "greater_than": "{number} > {gt:g}",
-    "less_than_equal": "{number} <= {le:g}",
-    "less_than": "{number} < {lt:g}",
+    "greater_than_equal": "{number} >= {ge}",
+    "greater_than": "{number} > {gt}",
+    "less_than_equal": "{number} <= {le}",
+    "less_than": "{number} < {lt}",
     "finite_number": "a finite number",
     "float_type": "a number",
     "int_type": "a whole number",
@@ -156,7 +156,8 @@ def _expected(entry: Any, model: type[BaseModel] | None) -> str:  # noqa: ANN401
     if wording is not None:
         context = entry.get("ctx", {})
         whole = any(isinstance(context.get(key), int) for key in ("ge", "gt", "le", "lt"))
-        return wording.format(number="a whole number" if whole else "a number", **context)
+        shown = {k: f"{v:g}" if isinstance(v, float) else v for k, v in context.items()}
+        return wording.format(number="a whole number" if whole else "a number", **shown)
     message: str = entry["msg"].removeprefix("Input should be ")
     if message.startswith("Value error, expected "):
         # Errors of our own say what came, which the problem says as well.

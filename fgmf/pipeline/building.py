@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from fgmf.types import Bounds, Images, Logits
 
 _LOOKED_AT: Final = 64
+_UNSIGNED: Final = (torch.uint16, torch.uint32, torch.uint64)
+"""Of which torch computes next to nothing."""
 _LITTLE: Final = 0.1
 """Of the bounds: the same limit as the finding `bounds-wider-than-images` of gates."""
 _COUNTED: Final = 100_000
@@ -98,17 +100,21 @@ def check_logits(model: nn.Module, images: Images) -> None:
         )
 
 
-def check_needs(plan: TrainingPlan) -> None:
+def check_needs(plan: TrainingPlan, *, writes: bool = True) -> None:
     """Refuse what can't be trained here, before any image is loaded.
+
+    Args:
+        plan: A checked recipe file.
+        writes: This process writes the numbers.
 
     Raises:
         InvalidRecipeFile: Sizes that a backbone does not have, each at its key.
-        InvalidInput: A device that there is not here, or a backend of `torch.compile`.
+        InvalidInput: A device that there is not here.
         MissingDependency: TensorBoard's files are wanted, and the package is not installed.
     """
     check_networks(plan)
-    build_engine(plan).check_here()
-    if plan.writing.tensorboard:
+    build_engine(plan).check_device()
+    if writes and plan.writing.tensorboard:
         require_tensorboard()
 
 
@@ -124,6 +130,8 @@ def build_samples(plan: TrainingPlan, notify: Callable[[str], None]) -> Samples:
         InvalidInput: A path that holds none.
     """
     found = collected_samples(plan.data, "data", plan.path.parent)
+    if found.labels.dtype in _UNSIGNED:
+        found = Samples(images=found.images, labels=found.labels.long())
     count = plan.data.images
     if count is not None:
         if count > len(found):

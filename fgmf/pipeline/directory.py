@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,8 +67,6 @@ class TrainingDirectory:
     def locked(self) -> Iterator[None]:
         """Keep other trainings out of the directory, which is made if it is missing.
 
-        What a crash left half written is removed first.
-
         Raises:
             InvalidInput: Another one is in it, or nothing can be written to it.
         """
@@ -86,9 +86,6 @@ class TrainingDirectory:
                 f"{error.strerror or error}"
             ) from error
         try:
-            for path in self._files:
-                for torn in self.path.glob(f".{path.name}.*"):
-                    torn.unlink()
             yield
         finally:
             lock.release()
@@ -104,41 +101,56 @@ class TrainingDirectory:
             *self.metrics,
         )
 
-    def refuse_others(self) -> None:
-        """Refuse a directory with files of these names that no training wrote.
+    def prepare(self, *, restart: bool) -> None:
+        """Make way for a training: refuse files that none wrote, remove what a crash left torn.
+
+        Args:
+            restart: Also remove what an earlier training wrote; other files stay.
 
         Raises:
-            InvalidInput: There are such files, and no manifest of a training beside them.
+            InvalidInput: Files of these names that no training wrote; with `restart`, also a mask
+                log, which is evidence and is not removed.
         """
-        found = [path.name for path in self._files if path.exists()]
-        if not found:
-            return
-        try:
-            manifest = json.loads(self.manifest.read_bytes())
-        except (OSError, ValueError):
-            manifest = None
-        form = manifest.get("format") if isinstance(manifest, dict) else None
-        if not str(form).startswith("fgmf-training/"):
+        if os.path.lexists(self.manifest):
+            self._check_manifest(restart=restart)
+        elif found := [path.name for path in self._files if os.path.lexists(path)]:
             raise InvalidInput(
                 f"expected an output directory of trainings alone at {self.path}, got "
                 f"{', '.join(found)} without the manifest of a training; move them away, or name "
                 "another output"
             )
+        names = "|".join(re.escape(path.name) for path in self._files)
+        torn = re.compile(rf"\.({names})\.[0-9a-f]{{16}}")
+        for path in self.path.iterdir():
+            if torn.fullmatch(path.name) and path.is_file():
+                path.unlink()
+        if restart:
+            self._clear()
 
-    def clear(self) -> None:
-        """Remove what an earlier training wrote; other files stay.
+    def _check_manifest(self, *, restart: bool) -> None:
+        """A damaged or foreign one is named where it is read, but nothing beside it is removed."""
+        if not restart:
+            return
+        try:
+            document = json.loads(self.manifest.read_bytes())
+        except (OSError, ValueError):
+            document = None
+        form = document.get("format") if isinstance(document, dict) else None
+        if not str(form).startswith("fgmf-training/"):
+            raise InvalidInput(
+                f"expected the manifest of a training at {self.manifest}, got a damaged one, or "
+                "another file of this name, beside which nothing is removed; move it away together "
+                "with the other files, or name another output"
+            )
 
-        Raises:
-            InvalidInput: There is a mask log, which is evidence and is not removed; or files that
-                no training wrote.
-        """
-        self.refuse_others()
+    def _clear(self) -> None:
         if self.mask_log.exists():
             raise InvalidInput(
                 f"expected no mask log at {self.mask_log}, which is evidence and is never removed "
                 "here, got one; move it away, or train into another directory"
             )
-        for path in self._files:
+        others = (path for path in self._files if path != self.manifest)
+        for path in (*others, self.manifest):  # last: the rest of a crash is a training's
             path.unlink(missing_ok=True)
 
     def write_manifest(self, document: dict[str, Any]) -> None:

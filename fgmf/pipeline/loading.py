@@ -9,6 +9,7 @@ any problem                          all of them in one InvalidRecipeFile
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field
 from datetime import date, time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -151,7 +152,13 @@ def load_recipe_file(path: Path) -> TrainingPlan:
         document = read_document(path)
     except InvalidGateFile as error:
         raise InvalidRecipeFile(str(path), error.problems) from None
-    return _checked(document.tables, path, document.digest)
+    plan = _checked(document.tables, path, document.digest)
+    if os.path.realpath(plan.output) == os.path.realpath(path.parent):
+        # A training may be thrown away; recipe files lie elsewhere.
+        expected = "a directory of its own, where the recipe file does not lie"
+        problem = Problem(location="output", expected=expected, got=repr(document.tables["output"]))
+        raise InvalidRecipeFile(str(path), [problem])
+    return plan
 
 
 def plan_of(tables: Mapping[str, Any], path: Path) -> TrainingPlan:
@@ -171,7 +178,6 @@ def _checked(tables: Mapping[str, Any], path: Path, digest: str) -> TrainingPlan
     reader = _Reader(tables=tables)
     found = _read(reader)
     if not reader.problems:
-        _check_output(reader, found["head"], path)
         _check_together(reader, found)
     if reader.problems:
         raise InvalidRecipeFile(str(path), list(dict.fromkeys(reader.problems)))
@@ -265,13 +271,6 @@ def _check_network(
         got = " and ".join(given) or "nothing"
         others = " or ".join(f"`{key}`" for key in keys[1:])
         reader.report(f"{place}.{keys[0]}", f"a `{keys[0]}`, or {others} instead of one", got)
-
-
-def _check_output(reader: _Reader, head: RecipeHeadTable, path: Path) -> None:
-    """A training may be thrown away; recipe files lie elsewhere."""
-    if (path.parent / head.output).resolve() == path.parent.resolve():
-        expected = "a directory of its own, where the recipe file does not lie"
-        reader.report("output", expected, repr(head.output))
 
 
 def _check_together(reader: _Reader, found: Mapping[str, Any]) -> None:

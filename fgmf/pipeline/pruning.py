@@ -78,7 +78,7 @@ def build_pruning(
         return keep_highest(scores, share, scope=table.scope)
 
     if table.structure == "units":
-        return _UnitPruning(samples.images[:2], choose, _schedule(table))
+        return _UnitPruning(samples.images[:2], table, choose, _schedule(table))
     return ScheduledPruning(choose, _schedule(table))
 
 
@@ -88,17 +88,22 @@ class _UnitPruning(ScheduledPruning):
     def __init__(
         self,
         images: Images,
+        table: PruningTable,
         choose: Callable[[nn.Module, float], SparsityPattern],
         schedule: PruningSchedule,
     ) -> None:
         super().__init__(choose, schedule)
-        self._images = images
+        self._images, self._table = images, table
 
     def begin(self, run: TrainingRun) -> None:
-        """Refuse a model whose units can't be found; then as any pruning."""
-        device = next(run.model.parameters()).device
+        """Refuse a model whose units can't be found or chosen; then as any pruning."""
+        model, table = run.model, self._table
+        device = next(model.parameters()).device
         with isolated_randomness(0):  # a run that goes on draws as if nobody had looked
-            find_units(run.model, self._images.to(device))
+            found = find_units(model, self._images.to(device))
+        # By magnitudes, which cost nothing, and thrown away.
+        scores, besides = magnitude_scores(model, besides=()), table.besides
+        prune_units(model, found, scores, table.share or 0.5, scope=table.scope, besides=besides)
         super().begin(run)
 
 

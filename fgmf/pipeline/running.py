@@ -140,7 +140,7 @@ def run_training(plan: TrainingPlan, request: TrainingRequest | None = None) -> 
     try:
         with directory.locked() if request.first else nullcontext():
             if request.first:
-                directory.clear() if request.restart else directory.refuse_others()
+                directory.prepare(restart=request.restart)
             return _Training(plan, request, directory).run()
     finally:
         torch.set_num_threads(threads)
@@ -153,10 +153,11 @@ class _Training:
         self, plan: TrainingPlan, request: TrainingRequest, directory: TrainingDirectory
     ) -> None:
         self.plan, self.request, self.directory = plan, request, directory
-        check_needs(plan)
+        check_needs(plan, writes=request.first)
         self.samples = build_samples(plan, request.notify)
         self.facts = ImageFacts.of(self.samples)
         self.model = build_model(plan, self.facts)
+        build_engine(plan).check_backend()
         check_logits(self.model, self.samples.images)
         teacher = _teacher(plan)
         self.recipe = build_recipe(plan, teacher)

@@ -149,7 +149,11 @@ def _other_processes(path: Path, kept: int, own: int) -> StaleEvidence:
 
 
 def _sealed(data: bytes) -> bytes:
-    return f"{_FORMAT} {hashlib.sha256(data).hexdigest()}\n".encode() + data
+    return _head_of(data) + data
+
+
+def _head_of(data: bytes | memoryview) -> bytes:
+    return f"{_FORMAT} {hashlib.sha256(data).hexdigest()}\n".encode()
 
 
 def _read(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
@@ -165,7 +169,7 @@ def _read(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
             f"expected a checkpoint of the form {_FORMAT} at {path}, got another, or a damaged "
             f"one; {anew}"
         )
-    if head.split()[1:] != [hashlib.sha256(body).hexdigest().encode()]:
+    if head != _head_of(body):
         raise StaleEvidence(f"expected a whole checkpoint at {path}, got a damaged one; {anew}")
     try:
         document = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)

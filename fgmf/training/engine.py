@@ -65,12 +65,11 @@ class Engine:
                 f"got {self.device!r}; take bfloat16"
             )
 
-    def check_here(self) -> None:
-        """Refuse what this machine does not have.
+    def check_device(self) -> None:
+        """Refuse a device that this machine does not have.
 
         Raises:
-            InvalidInput: A device that torch does not find, or an unknown backend of
-                `torch.compile`.
+            InvalidInput: Torch does not find it.
         """
         kind = torch.device(self.device)
         counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
@@ -80,6 +79,13 @@ class Engine:
                 f"expected a device of this machine, got {self.device!r}, and torch finds {found} "
                 f'{kind.type} device(s) here; take "cpu", or a torch that is built for it'
             )
+
+    def check_backend(self) -> None:
+        """Refuse a backend that nobody has registered, modules of the user's own included.
+
+        Raises:
+            InvalidInput: `torch.compile` does not know it.
+        """
         if self.compiled and self.backend not in torch.compiler.list_backends(exclude_tags=()):
             known = ", ".join(torch.compiler.list_backends())
             raise InvalidInput(

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from unit.pipeline.recipe_files import RECIPE, written
 
-from fgmf.errors import InvalidInput, InvalidRecipeFile, MissingDependency
-from fgmf.pipeline.building import build_samples
+from fgmf.errors import InvalidInput, InvalidRecipeFile, MissingDependency, StaleEvidence
+from fgmf.pipeline import trained_model
+from fgmf.pipeline.building import build_samples, check_needs
+from fgmf.pipeline.directory import TrainingDirectory
 from fgmf.pipeline.loading import load_recipe_file
 from fgmf.pipeline.running import TrainingRequest, run_training
 from fgmf.training import Engine
 
-if TYPE_CHECKING:
-    from pathlib import Path
+CNN = 'backbone = "cnn"\narguments = { widths = [4], hidden = 8 }'
 
 
 def test_tensorboard_is_missed_before_the_images_are_loaded(
@@ -69,8 +71,35 @@ def test_what_this_machine_does_not_have_is_said(
 
 @pytest.mark.parametrize("backend", ["inductor", "eager", "aot_eager"])
 def test_backends_that_there_are(backend: str) -> None:
-    Engine(compiled=True, backend=backend).check_here()
-    Engine(backend="nix").check_here()  # is not used
+    Engine(compiled=True, backend=backend).check_backend()
+    Engine(backend="nix").check_backend()  # is not used
+
+
+def test_a_backend_of_the_model_s_own_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "shop_backend", raising=False)
+    (tmp_path / "shop_backend.py").write_text(
+        "import torch\n"
+        "from torch._dynamo import register_backend\n"
+        "@register_backend\n"
+        "def shop_compiles(graph, _inputs):\n"
+        "    return graph.forward\n"
+        "def net():\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
+    )
+    text = RECIPE.replace(CNN, 'factory = "shop_backend:net"').replace(
+        'name = "scor-pio-2"\nepsilon = "1/10"\nevery = 2', 'name = "standard"'
+    )
+    engine = '[engine]\ncompiled = true\nbackend = "shop_compiles"\n'
+    assert run_training(load_recipe_file(written(tmp_path, text, engine))).steps == 10
+
+
+def test_only_the_process_that_writes_needs_tensorboard(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    check_needs(load_recipe_file(written(tmp_path, RECIPE + "tensorboard = true\n")), writes=False)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +110,7 @@ def test_backends_that_there_are(backend: str) -> None:
         ("peak_learning_rate = 1e300", "schedule.peak_learning_rate"),
         ('output = "."', "output"),
         ('output = "../FOLDER"', "output"),
+        ('output = "FOLDER/../."', "output"),
     ],
 )
 def test_numbers_and_places_out_of_range_are_told_at_their_keys(
@@ -95,6 +125,8 @@ def test_numbers_and_places_out_of_range_are_told_at_their_keys(
     with pytest.raises(InvalidRecipeFile) as caught:
         load_recipe_file(written(tmp_path, text))
     assert [problem.location for problem in caught.value.problems] == [place]
+    if line == "seed = 9007199254740992":
+        assert caught.value.problems[0].expected == "a whole number < 9007199254740992"
 
 
 def test_networks_without_end_are_refused(tmp_path: Path) -> None:
@@ -120,6 +152,7 @@ def _from(folder: Path, lines: str, more: str = "") -> Path:
     ("lines", "more", "expected"),
     [
         ("labels += 1", "", r"no image of 1 of 4 classes \(0\): labels number classes from 0"),
+        ("labels = (labels + 1).to(torch.uint16)", "", r"no image of 1 of 4 classes \(0\)"),
         ("labels *= 40", "", r"no image of 78 of 81 classes \(1, 2, 3, 4, 5, \.\.\.\)"),
         ("pass", "bounds = [0, 255]", r"images span \[.*\] of data.bounds \[0, 255\]"),
         ("pass", "bounds = [0, 9]", None),
@@ -152,14 +185,88 @@ def test_what_cannot_be_trained_on(
 
 class TestDirectory:
     @pytest.mark.parametrize("restart", [False, True])
-    @pytest.mark.parametrize("name", ["weights.safetensors", "recipe.toml", "manifest.json"])
+    @pytest.mark.parametrize("name", ["weights.safetensors", "recipe.toml", "metrics.csv"])
     def test_of_others_is_left_as_it_is(self, name: str, *, restart: bool, tmp_path: Path) -> None:
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / name).write_text('{"mine": 1}')
+        out = tmp_path / "out"
+        out.mkdir()
+        for each in (name, f".{name}.swp", f".{name}.{'0' * 16}"):
+            (out / each).write_text("mine")
         plan = load_recipe_file(written(tmp_path))
         with pytest.raises(InvalidInput, match=f"{name} without the manifest of a training"):
             run_training(plan, TrainingRequest(restart=restart))
-        assert (tmp_path / "out" / name).read_text() == '{"mine": 1}'
+        for each in (name, f".{name}.swp", f".{name}.{'0' * 16}"):
+            assert (out / each).read_text() == "mine"
+
+    def test_a_link_to_nowhere_is_left_as_it_is(self, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "weights.safetensors").symlink_to(tmp_path / "unmounted")
+        with pytest.raises(InvalidInput, match="without the manifest"):
+            run_training(load_recipe_file(written(tmp_path)))
+        assert (tmp_path / "out" / "weights.safetensors").is_symlink()
+
+    @pytest.mark.parametrize("contents", ["{", '{"name": "shop", "icons": []}', "[1]"])
+    def test_nothing_is_removed_beside_another_manifest(
+        self, contents: str, tmp_path: Path
+    ) -> None:
+        plan, out = load_recipe_file(written(tmp_path)), tmp_path / "out"
+        run_training(plan)
+        (out / "manifest.json").write_text(contents)
+        before = {path.name: path.read_bytes() for path in out.iterdir()}
+        with pytest.raises(StaleEvidence, match="expected a manifest"):
+            run_training(plan)
+        with pytest.raises(InvalidInput, match="got a damaged one, or another file of this name"):
+            run_training(plan, TrainingRequest(restart=True))
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    def test_a_restart_that_was_cut_off_can_be_repeated(self, tmp_path: Path) -> None:
+        plan, out = load_recipe_file(written(tmp_path)), tmp_path / "out"
+        run_training(plan)
+        whole = {path.name: path.read_bytes() for path in out.iterdir()}
+        unlink, cuts = Path.unlink, 0
+        for allowed in range(12):
+            for name, data in whole.items():
+                (out / name).write_bytes(data)
+            left = [allowed]
+
+            def cut(path: Path, *, missing_ok: bool = False, left: list[int] = left) -> None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+                unlink(path, missing_ok=missing_ok)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Path, "unlink", cut)
+                with contextlib.suppress(KeyboardInterrupt):
+                    TrainingDirectory(path=out).prepare(restart=True)
+            cuts += left[0] < 0
+            TrainingDirectory(path=out).prepare(restart=True)
+            assert {path.name for path in out.iterdir()} <= {".lock"}
+        assert cuts >= 5
+
+    def test_what_a_crash_left_torn_goes_and_nothing_else(self, tmp_path: Path) -> None:
+        plan, out = load_recipe_file(written(tmp_path)), tmp_path / "out"
+        run_training(plan)
+        torn = out / f".checkpoint.pt.{'0a' * 8}"
+        others = [
+            out / ".recipe.toml.swp",
+            out / f".notes.txt.{'0a' * 8}",
+            out / ".manifest.json.d",
+        ]
+        for path in (torn, *others):
+            path.write_text("some")
+        (out / f".weights.safetensors.{'0b' * 8}").mkdir()
+        assert run_training(plan).already
+        assert not torn.exists()
+        assert all(path.exists() for path in others)
+
+    def test_a_model_beside_its_recipe_is_still_loaded(self, tmp_path: Path) -> None:
+        """From before recipe files had to lie elsewhere."""
+        run_training(load_recipe_file(written(tmp_path)))
+        manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+        manifest["recipe"]["output"] = "."
+        manifest["recipe_file"]["path"] = "recipe.toml"
+        (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+        assert trained_model(str(tmp_path / "out")) is not None
 
     def test_files_of_other_names_stay(self, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
@@ -202,9 +309,9 @@ def test_a_guess_that_depends_on_the_scale_is_validated(tmp_path: Path) -> None:
         "    layer.load_state_dict({'weight': means, 'bias': bias})\n"
         "    return torch.nn.Sequential(torch.nn.Flatten(), layer)\n"
     )
-    text = RECIPE.replace(
-        'backbone = "cnn"\narguments = { widths = [4], hidden = 8 }', 'factory = "shop_scale:net"'
-    ).replace("epochs = 2", "epochs = 1\npeak_learning_rate = 1e-12\nweight_decay = 0.0")
+    text = RECIPE.replace(CNN, 'factory = "shop_scale:net"').replace(
+        "epochs = 2", "epochs = 1\npeak_learning_rate = 1e-12\nweight_decay = 0.0"
+    )
     more = '[validation]\nfactory = "fgmf.datasets:digits"\nimages = 100\nepsilon = 0.001\n'
     told: list[str] = []
     run_training(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -156,6 +157,35 @@ def test_a_model_without_units_to_find_is_told_before_the_first_update(tmp_path:
     path = written(tmp_path, text, UNITS + 'structure = "weights"\n')
     train(path, callbacks=(seen,), restart=True)
     assert seen.updates == 10
+
+
+@pytest.mark.parametrize(
+    ("network", "more", "expected"),
+    [
+        ("torch.nn.Linear(64, 10)", "", "units that can be removed, got none"),
+        (
+            "torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 10)",
+            'besides = ["head"]\n',
+            "names of groups to leave alone, got 'head'",
+        ),
+    ],
+)
+def test_units_that_cannot_be_chosen_are_told_before_the_first_update(
+    network: str, more: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "dense_net", raising=False)
+    (tmp_path / "dense_net.py").write_text(
+        "import torch\n\n"
+        "def net():\n"
+        f"    return torch.nn.Sequential(torch.nn.Flatten(), {network})\n"
+    )
+    text = RECIPE.replace('backbone = "cnn"', 'factory = "dense_net:net"')
+    text = text.replace("arguments = { widths = [4], hidden = 8 }", "")
+    late = written(tmp_path, text, UNITS.replace("begin = 0.2", "begin = 0.6") + more)
+    seen = Counting()
+    with pytest.raises(InvalidInput, match=expected):
+        train(late, callbacks=(seen,))
+    assert seen.updates == 0
 
 
 class Counting(Callback):

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import hashlib
 import io
+import itertools
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -275,8 +276,9 @@ class TestCheckpoints:
         TrainingRun(network(), some(), AMO, _settings(tmp_path)).finish()
         data = path.read_bytes()
         read_checkpoint(path, IDENTITY)
-        for place in (*range(90), *range(90, len(data), max(1, len(data) // 100))):
-            path.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
+        places = (*range(90), *range(90, len(data), max(1, len(data) // 100)))
+        for place, bit in itertools.product(places, (0, 6)):
+            path.write_bytes(data[:place] + bytes([data[place] ^ (1 << bit)]) + data[place + 1 :])
             with pytest.raises(StaleEvidence, match="damaged"):
                 read_checkpoint(path, IDENTITY)
 

@@ -251,6 +251,7 @@ class TestDirectory:
             out / ".recipe.toml.swp",
             out / f".notes.txt.{'0a' * 8}",
             out / ".manifest.json.d",
+            out / f".recipe.toml.{'0a' * 8}.bak",
         ]
         for path in (torn, *others):
             path.write_text("some")

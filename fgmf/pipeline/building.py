@@ -11,6 +11,7 @@ from fgmf.agents import Agent, MessagePassing, MessageSettings, Team, View
 from fgmf.datasets import Samples, collect_samples
 from fgmf.errors import FactoryFailed, FgmfError, InvalidInput
 from fgmf.pipeline.networks import ImageFacts, build_network, check_networks
+from fgmf.preflight.data import wider_than_images
 from fgmf.preflight.outputs import observe_outputs
 from fgmf.running.factories import call_factory, importing_from
 from fgmf.scorpio import Ramp
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 _LOOKED_AT: Final = 64
 _UNSIGNED: Final = (torch.uint16, torch.uint32, torch.uint64)
 """Of which torch computes next to nothing."""
-_LITTLE: Final = 0.1
-"""Of the bounds: the same limit as the finding `bounds-wider-than-images` of gates."""
 _COUNTED: Final = 100_000
 """Classes that are looked for; more are refused where the network is made."""
 
@@ -147,7 +146,7 @@ def _remarks(samples: Samples, bounds: Bounds) -> Iterator[str]:
     images, labels = samples.images, samples.labels
     if images.is_floating_point() and images.numel():
         lowest, highest = float(images.min()), float(images.max())
-        if 0 < highest - lowest < _LITTLE * (bounds[1] - bounds[0]):
+        if wider_than_images(bounds, lowest, highest):
             yield (
                 f"images span [{lowest:g}, {highest:g}] of data.bounds [{bounds[0]:g}, "
                 f"{bounds[1]:g}]: bounds and epsilon may be in other units than the images"

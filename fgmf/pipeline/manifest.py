@@ -126,7 +126,10 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise StaleEvidence(f"expected a manifest at {path}, got: {error}") from error
+        raise StaleEvidence(
+            f"expected a manifest at {path}, got a file that cannot be read ({error}); put it "
+            "back, or move the directory away"
+        ) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise StaleEvidence(
             f"expected a manifest of the form {FORMAT} at {path}, got another; start anew"

@@ -20,6 +20,8 @@ _BLOCK: Final = 256
 """Images looked at together: bounds the memory of the pass."""
 _ROUNDING: Final = 1e-6
 """Excess over the bounds, relative to their width, that is float32 rounding and no mistake."""
+_LITTLE: Final = 0.1
+"""Part of the bounds that images of the same units fill at least."""
 _FEW_IMAGES: Final = 10
 """Even a perfect score on fewer images leaves a 95 % interval that starts below 0.7."""
 _MANY_DUPLICATES: Final = 0.05
@@ -226,7 +228,6 @@ def _observe_range(statistics: ImageStatistics, bounds: Bounds) -> Iterator[Obse
     lower, upper = bounds
     width = upper - lower
     excess = max(lower - statistics.lowest, statistics.highest - upper) / width
-    span = statistics.highest - statistics.lowest
     evidence = statistics.evidence() | {"bounds": [lower, upper]}
     if excess > _ROUNDING:
         yield Observation(
@@ -238,7 +239,7 @@ def _observe_range(statistics: ImageStatistics, bounds: Bounds) -> Iterator[Obse
             fix=_fix_range(statistics, bounds),
             evidence=evidence,
         )
-    elif 0 < span < 0.1 * width:
+    elif wider_than_images(bounds, statistics.lowest, statistics.highest):
         yield Observation(
             name="bounds-wider-than-images",
             severity="warning",
@@ -247,6 +248,17 @@ def _observe_range(statistics: ImageStatistics, bounds: Bounds) -> Iterator[Obse
             fix="declare the range that the images really have as bounds, such as (0, 1)",
             evidence=evidence,
         )
+
+
+def wider_than_images(bounds: Bounds, lowest: float, highest: float) -> bool:
+    """Tell whether images fill less than a tenth of the bounds: epsilon may be in other units.
+
+    Args:
+        bounds: Lowest and highest valid pixel value.
+        lowest: Smallest pixel value that there is.
+        highest: Largest.
+    """
+    return 0 < highest - lowest < _LITTLE * (bounds[1] - bounds[0])
 
 
 def _fix_range(statistics: ImageStatistics, bounds: Bounds) -> str:

@@ -212,7 +212,8 @@ class TestDirectory:
         run_training(plan)
         (out / "manifest.json").write_text(contents)
         before = {path.name: path.read_bytes() for path in out.iterdir()}
-        with pytest.raises(StaleEvidence, match="expected a manifest"):
+        way = "cannot be read .*move the directory away" if contents == "{" else "got another"
+        with pytest.raises(StaleEvidence, match=f"expected a manifest.*{way}"):
             run_training(plan)
         with pytest.raises(InvalidInput, match="got a damaged one, or another file of this name"):
             run_training(plan, TrainingRequest(restart=True))
